@@ -1,0 +1,38 @@
+"""minivae: variational autoencoders from first principles, every gradient written by hand.
+
+Reading order: numerics, parameters, layers, distributions, objectives, optimizers, models,
+training; `arrays` says how all of it runs on NumPy and on CuPy.
+"""
+
+from minivae import blas
+
+# Both act only before NumPy is loaded, and leave a user's own setting alone.
+blas.prefer_fast_kernel()
+blas.let_threads_rest()
+
+from minivae.datasets import binarise, binarise_splits, load_digits, load_mnist  # noqa: E402
+from minivae.distributions import Bernoulli, Gaussian  # noqa: E402
+from minivae.evaluation import Estimate, estimate_likelihood  # noqa: E402
+from minivae.models import VAE, Architecture, Autoencoder, smoothed_mean  # noqa: E402
+from minivae.optimizers import SGD, Adam  # noqa: E402
+from minivae.training import train  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "VAE",
+    "Adam",
+    "Architecture",
+    "Autoencoder",
+    "Bernoulli",
+    "Estimate",
+    "Gaussian",
+    "binarise",
+    "binarise_splits",
+    "estimate_likelihood",
+    "load_digits",
+    "load_mnist",
+    "smoothed_mean",
+    "train",
+]

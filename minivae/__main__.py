@@ -1,0 +1,5 @@
+"""`python -m minivae` is the command line."""
+
+from minivae.cli import main
+
+raise SystemExit(main())

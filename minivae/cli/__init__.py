@@ -1,0 +1,52 @@
+"""The command line: `minivae train`, `minivae evaluate RUN`, `minivae info`.
+
+Bad input is one line on standard error and exit status 2; Ctrl-C is 130.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+import minivae
+from minivae.cli import evaluate, info, train
+
+COMMANDS = {"train": train, "evaluate": evaluate, "info": info}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each command's module describes its own options."""
+    top = argparse.ArgumentParser(
+        prog="minivae",
+        description="Variational autoencoders from first principles, every gradient by hand.",
+        epilog="Start with:  minivae train",
+    )
+    top.add_argument("--version", action="version", version=f"minivae {minivae.__version__}")
+    commands = top.add_subparsers(title="commands", dest="command", required=True)
+    for name, module in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        # Overflow ends a run with one line of advice; NumPy's warnings would only come before it.
+        with np.errstate(all="ignore"):
+            COMMANDS[args.command].run(args)
+    except KeyboardInterrupt:
+        print("\nminivae: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
+        print(f"minivae: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,97 @@
+"""`minivae evaluate RUN`: the bound and the likelihood of a run on its test images."""
+
+import argparse
+import math
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from minivae import runs
+from minivae.arrays import generator, to_numpy
+from minivae.distributions import Gaussian
+from minivae.evaluation import Estimate, estimate_likelihood
+from minivae.models import VAE
+from minivae.training import evaluate_objective
+
+HELP = "ELBO and likelihood of a run on its test images"
+DESCRIPTION = """Print ELBO, reconstruction, KL and the importance-sampled negative log-likelihood
+of a run on its test images, each with its standard error, in nats per image.
+
+The bound is the plain one, whatever the run's KL weight. The NLL is -log of the mean of S
+importance weights with the encoder as proposal; its mean falls to -log p(x) as S grows."""
+EXAMPLES = """examples:
+  minivae evaluate runs/digits-vae-1
+  minivae evaluate runs/mnist-vae-1 --samples 5000
+"""
+EVALUATION = 6  # the purpose of the generator's noise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run folder that `minivae train` wrote")
+    add("--samples", type=int, default=1000, metavar="S", help="codes an image; default: 1000")
+    add("--seed", type=int, default=0, help="of the codes; default: 0")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate and print."""
+    if args.samples < 1 or args.seed < 0:
+        raise ValueError(
+            "expected --samples of at least 1 and --seed of at least 0, "
+            f"got {args.samples} and {args.seed}"
+        )
+    model, config = runs.load_run(args.run, args.device)
+    dataset = runs.load_data(config)
+    x = dataset.test.x
+    rng = generator(args.device, args.seed, 0, EVALUATION)
+    D = model.architecture.n_features
+    print(f"{args.run}: {len(x):,} test images of {dataset.name}, {_what(config)}")
+    if not isinstance(model, VAE):
+        value = evaluate_objective(model, model.array(x), rng)["reconstruction"]
+        print(f"  reconstruction  {value:9.2f} nats per image: log p(x | its own code)")
+        print("  An autoencoder has no distribution over codes, so no ELBO and no likelihood.")
+        return
+    with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
+        result = estimate_likelihood(model, x, rng, args.samples, bar.update)
+    bits = 1.0 / (D * math.log(2.0))
+    for name, values in (
+        ("ELBO", result.elbo),
+        ("reconstruction", result.reconstruction),
+        ("KL", result.kl),
+        ("NLL", result.nll),
+    ):
+        e = Estimate.of(values)
+        per_dim = f"  ({e.mean * bits:.4f} bits per dimension)" if name == "NLL" else ""
+        print(f"  {name:14}  {e.mean:9.2f} +- {e.standard_error:.2f} nats per image{per_dim}")
+    print(f"  S = {args.samples:,} samples an image, the encoder as proposal")
+    if model.likelihood is Gaussian:
+        _variance(model, dataset.train.x, rng)
+
+
+def _variance(model: VAE, x: np.ndarray, rng: Any) -> None:
+    """A learned variance comes to rest at the mean squared error: say both."""
+    errors, variances = [], []
+    for start in range(0, len(x), 500):
+        batch = model.array(x[start : start + 500])
+        q = model.encode(batch)
+        noise = rng.standard_normal(q.mu.shape, dtype=q.mu.dtype)
+        p = model.decode(q.sample(noise))
+        errors.append(to_numpy((batch - p.mean) ** 2).mean(axis=1))
+        assert isinstance(p, Gaussian)
+        variances.append(np.exp(to_numpy(p.logvar)).mean(axis=1))
+    error, variance = np.concatenate(errors).mean(), np.concatenate(variances).mean()
+    print(f"  decoder variance {variance:.5f}; training mean squared error under q {error:.5f}")
+    print("  densities of grey values in [0, 1]: comparable with other densities of the same only")
+
+
+def _what(config: dict[str, Any]) -> str:
+    drawn = {
+        "new": "binarised once",
+        "fixed": "binarised once",
+        "threshold": "binarised at 1/2",
+        "none": "grey",
+    }
+    return drawn[config["data"]["binarisation"]]

@@ -1,0 +1,94 @@
+"""What every model has: parameters on a device, and the way to and from NumPy arrays."""
+
+from typing import Any
+
+import numpy as np
+
+from minivae.arrays import Array, Device, dtype_name, generator, like
+from minivae.distributions import Bernoulli, Gaussian
+from minivae.models.networks import LIKELIHOODS, Architecture
+from minivae.parameters import Layer, Parameters
+
+INITIAL_VALUES = 1
+"""The purpose, in the key (seed, epoch, purpose) of the generator, of a model's first theta."""
+
+
+class Model:
+    """Networks with parameters; subclasses say which encoder, and which objective.
+
+    architecture  `Architecture`, or its fields as keywords.
+    data_mean     (D,) mean of the training data, where the decoder's bias starts.
+    seed, dtype, device  of the parameters; see `minivae.arrays`.
+    """
+
+    encoder: Layer
+    decoder: Layer
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        data_mean: np.ndarray | None = None,
+        seed: int = 0,
+        dtype: str = "float32",
+        device: Device = "cpu",
+    ) -> None:
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"expected dtype 'float32' or 'float64', got {dtype!r}")
+        self.architecture, self.device = architecture, device
+        self.likelihood = LIKELIHOODS[architecture.likelihood]
+        self.encoder = self.make_encoder()
+        self.decoder = architecture.decoder(data_mean)
+        rng = generator("cpu", seed, 0, INITIAL_VALUES)
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        self.parameters = Parameters(parts, rng, dtype, device)
+
+    def make_encoder(self) -> Layer:
+        """The network that turns x into a code, or into the parameters of q(z|x)."""
+        raise NotImplementedError
+
+    def objective(self, x: Array, rng: Any, gradient: bool = True, **options: Any) -> Any:
+        """The objective of a batch x (B, D), with noise from ``rng``; adds to the gradient."""
+        raise NotImplementedError
+
+    def means(self, x: Array) -> Array:
+        """The code of each example, (B, D) -> (B, K): the mean of q(z|x), or the point f(x)."""
+        raise NotImplementedError
+
+    def decode(self, z: Array) -> Bernoulli | Gaussian:
+        """p(x|z) for codes z (B, K)."""
+        params, _ = self.decoder.forward(self.array(z))
+        return self.likelihood(*params)
+
+    def reconstruct(self, x: Array) -> Array:
+        """The mean of p(x|z) at the mean code of x: (B, D) -> (B, D).  No sample, and no bound."""
+        return self.decode(self.means(x)).mean
+
+    def sample(self, n: int, rng: Any) -> Array:
+        """Means of p(x|z) for n codes z ~ N(0, 1): (n, D).
+
+        To sample pixels too, draw from the distribution: ``model.decode(z).sample(noise)``.
+        """
+        return self.decode(rng.standard_normal((n, self.architecture.latent))).mean
+
+    def check(self, x: np.ndarray) -> np.ndarray:
+        """``x`` itself, if it is data that this model can take.
+
+        Raises  ValueError, one line, for another shape, no examples, a value that is not finite, or
+                one outside [0, 1] where the likelihood is a Bernoulli.
+        """
+        D = self.architecture.n_features
+        if x.ndim != 2 or x.shape[1] != D or len(x) == 0:
+            raise ValueError(f"expected data of shape (N, {D}) with N of at least 1, got {x.shape}")
+        low, high = x.min(), x.max()
+        if not (np.isfinite(low) and np.isfinite(high)):  # inf - inf would be a warning
+            raise ValueError("expected finite data, got a nan or an infinity")
+        if self.likelihood is Bernoulli and (low < 0 or high > 1):
+            raise ValueError(f"expected values in [0, 1] for a Bernoulli, got {low} to {high}")
+        return x
+
+    def array(self, x: Array) -> Array:
+        """A NumPy array ``x`` in the model's dtype, on its device; any other is left as it is."""
+        if not isinstance(x, np.ndarray):
+            return x
+        theta = self.parameters.theta
+        return like(x.astype(dtype_name(theta), copy=False), theta)

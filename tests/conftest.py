@@ -1,0 +1,82 @@
+"""A strict suite: floating-point errors raise, drawn cases repeat, gradient cases are counted."""
+
+from __future__ import annotations
+
+import minivae  # noqa: F401  # before NumPy, so that it may choose the kernel of its BLAS
+
+# isort: split
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from oracles import CASES
+
+from minivae.arrays import to_device
+
+NEEDED = 2_000
+"""Complex-step cases that the whole suite must draw."""
+
+# Derandomised: the same cases on every machine and in every run.
+settings.register_profile("suite", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def strict_floats() -> Iterator[None]:
+    """An overflow, a division by zero or a nan out of nothing is an error in every test."""
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        yield
+
+
+@functools.cache
+def no_gpu() -> str:
+    """Why tests marked ``gpu`` cannot run here; empty if they can."""
+    try:
+        to_device(np.ones(1), "cuda")
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+class Whole:
+    """Whether all test files were collected, and nothing was deselected."""
+
+    def __init__(self) -> None:
+        self.deselected = False
+        self.suite = False
+
+    def pytest_deselected(self) -> None:
+        self.deselected = True
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        files = set(Path(__file__).parent.glob("test_*.py"))
+        single = any("::" in arg for arg in session.config.args)
+        self.suite = files <= {item.path for item in session.items} and not single
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Whole(), "whole")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and no_gpu():
+        pytest.skip(no_gpu())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    whole = session.config.pluginmanager.get_plugin("whole")
+    if isinstance(whole, Whole) and whole.suite and not whole.deselected:
+        CASES.wanted = NEEDED
+        if session.exitstatus == 0 and not CASES.enough():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if CASES or not CASES.enough():
+        terminalreporter.section("gradients")
+        for line in CASES.lines():
+            terminalreporter.write_line(line)

@@ -1,0 +1,180 @@
+"""The command line as a person uses it: a run folder, numbers with units, one line on bad input."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minivae import estimate_likelihood, runs
+from minivae.cli import main
+
+SMALL = ["--epochs", "3", "--hidden", "16", "--batch-size", "200"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_train_leaves_a_run_folder_with_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SMALL]) == 0
+    folder = Path("runs/digits-vae-1")
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json", "card.json", "history.csv", "model.npz", "pictures",
+    }  # fmt: skip
+    assert {p.stem for p in (folder / "pictures").iterdir()} == {
+        "curves", "reconstructions", "samples", "manifold", "latents", "kl",
+    }  # fmt: skip
+    card = json.loads((folder / "card.json").read_text())
+    assert card["seed"] == 0 and len(card["data_sha256"]) == 64 and card["blas_kernel"]
+    rows = runs.read_history(folder / "history.csv")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        for part in ("train", "valid"):
+            split = row[f"{part}_reconstruction"] - row[f"{part}_kl"]
+            assert row[f"{part}_elbo"] == pytest.approx(split, abs=1e-3)
+    assert "nats per image" in capsys.readouterr().out
+
+
+def test_no_run_overwrites_another(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SMALL]) == 0 and main(["train", *SMALL]) == 0
+    assert Path("runs/digits-vae-2/model.npz").exists()
+    before = Path("runs/digits-vae-1/model.npz").read_bytes()
+    assert main(["train", *SMALL, "--out", "runs/digits-vae-1"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert Path("runs/digits-vae-1/model.npz").read_bytes() == before
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
+    def theta(out: str, seed: str) -> np.ndarray:
+        assert main(["train", *SMALL, "--out", out, "--seed", seed]) == 0
+        return runs.load_run(out)[0].parameters.theta
+
+    first, again, other = theta("a", "0"), theta("b", "0"), theta("c", "1")
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "ae"],
+        ["--latent", "5", "--likelihood", "gaussian"],
+        ["--likelihood", "gaussian", "--variance", "pixel", "--dtype", "float64"],
+        ["--likelihood", "gaussian", "--variance", "fixed", "--sigma", "0.3", "--validation", "0"],
+        ["--hidden", "--activation", "gelu", "--binarisation", "threshold", "--latent", "1"],
+        ["--kl-weight", "0.5", "--free-bits", "0.1", "--samples", "2", "--binarisation", "fixed"],
+    ],
+    ids=" ".join,
+)
+def test_every_kind_of_model_trains_draws_and_evaluates(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = SMALL + options if "--hidden" not in options else SMALL[:2] + options
+    assert main(["train", *options, "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--samples", "10"]) == 0
+    out = capsys.readouterr().out
+    assert "reconstruction" in out and "nats per image" in out
+    assert ("NLL" in out) == ("ae" not in options)
+
+
+def test_evaluate_prints_the_numbers_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SMALL, "--kl-weight", "0.5", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--samples", "50", "--seed", "4"]) == 0
+    printed = {
+        line.split()[0]: [float(n) for n in re.findall(r"-?\d+\.\d+", line)]
+        for line in capsys.readouterr().out.splitlines()[1:]
+        if "nats" in line
+    }
+    model, config = runs.load_run("run")
+    x = runs.load_data(config).test.x
+    assert x.shape == (250, 64) and set(np.unique(x)) == {0.0, 1.0}
+    from minivae.arrays import generator
+    from minivae.cli.evaluate import EVALUATION
+
+    result = estimate_likelihood(model, x, generator("cpu", 4, 0, EVALUATION), 50)  # type: ignore[arg-type]
+    for name, values in (("ELBO", result.elbo), ("KL", result.kl), ("NLL", result.nll)):
+        mean, error = printed[name][:2]
+        assert mean == pytest.approx(values.mean(), abs=0.006)
+        assert error == pytest.approx(values.std(ddof=1) / np.sqrt(250), abs=0.006)
+    assert printed["NLL"][0] <= -printed["ELBO"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "nowhere"], "nowhere is not a run folder"),
+        (["train", "--epochs", "0"], "epochs"),
+        (["train", "--latent", "0"], "latent"),
+        (["train", "--learning-rate", "-1"], "learning_rate"),
+        (["train", "--learning-rate", "nan"], "learning_rate"),
+        (["train", "--sigma", "0", "--likelihood", "gaussian"], "sigma"),
+        (["train", "--validation", "1547"], "validation"),
+        (["train", "--model", "ae", "--kl-weight", "2"], "autoencoder has no KL"),
+        (["train", "--kl-weight", "-1"], "--kl-weight"),
+        (["train", "--seed", "-1"], "--seed"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "Traceback" not in error
+    assert not list(Path().rglob("*.json"))
+
+
+def test_mnist_without_its_folder_says_how(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MINIVAE_DATA", raising=False)
+    assert main(["train", "--data", "mnist"]) == 2
+    error = capsys.readouterr().err
+    assert "MINIVAE_DATA" in error and error.count("\n") == 1
+
+
+def test_cuda_without_cupy_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cupy", None)  # as if it were not installed
+    assert main(["train", "--device", "cuda"]) == 2
+    error = capsys.readouterr().err
+    assert "minivae[cuda12]" in error and error.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minivae.cli.train.train", interrupted)
+    assert main(["train", *SMALL]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_diverging_run_stops_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SMALL, "--learning-rate", "1e30"]) == 2
+    assert "not finite" in capsys.readouterr().err
+
+
+def test_info_names_the_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "BLAS kernel" in out and "GPU" in out
+
+
+def test_the_learned_variance_rests_at_the_mean_squared_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--likelihood", "gaussian", "--hidden", "16", "--batch-size", "128"]
+    options += ["--epochs", "200", "--learning-rate", "0.005"]
+    assert main(["train", *options, "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--samples", "2"]) == 0
+    line = next(s for s in capsys.readouterr().out.splitlines() if "decoder variance" in s)
+    variance, error = (float(n) for n in re.findall(r"\d\.\d+", line))
+    assert variance == pytest.approx(error, rel=0.01)

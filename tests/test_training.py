@@ -1,0 +1,247 @@
+"""Training: every example once an epoch, the same run from the same seed, honest numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minivae import SGD, VAE, Adam, Architecture, Autoencoder, load_digits, smoothed_mean, train
+from minivae.arrays import generator
+from minivae.datasets import binarise
+from minivae.objectives import Reconstruction
+from minivae.training import (
+    NOISE,
+    SHUFFLE,
+    VALIDATION,
+    History,
+    Meter,
+    batches,
+    evaluate_objective,
+)
+
+BOTH = pytest.mark.parametrize("kind", [VAE, Autoencoder])
+
+
+def small(kind: Any = VAE, **options: Any) -> Any:
+    return kind(Architecture(64, 3, (20,)), **options)
+
+
+@pytest.fixture(scope="module")
+def grey() -> np.ndarray:
+    return load_digits().train.x[:300]
+
+
+@pytest.fixture(scope="module")
+def binary(grey: np.ndarray) -> np.ndarray:
+    return binarise(grey, "fixed", np.random.default_rng(0))
+
+
+def run(model: Any, x: np.ndarray, **options: Any) -> History:
+    return train(model, x, **{"epochs": 2, "batch_size": 64, "progress": False, **options})
+
+
+def without_seconds(history: History) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
+
+
+# ---- one epoch, by hand ----
+
+
+def test_batches_are_a_permutation_and_only_the_last_is_small() -> None:
+    parts = list(batches(10, 4, np.random.default_rng(0)))
+    assert [len(p) for p in parts] == [4, 4, 2]
+    assert sorted(np.concatenate(parts)) == list(range(10))
+    assert np.concatenate(parts).tolist() != list(range(10))
+
+
+@BOTH
+def test_training_is_what_its_four_lines_say(kind: Any, binary: np.ndarray) -> None:
+    """Two epochs written out: shuffle, objective, step, with the generators of their keys."""
+    model, twin = small(kind), small(kind)
+    history = run(model, binary, seed=5)
+    optimizer, means = Adam(), []
+    for epoch in range(2):
+        noise, total = generator("cpu", 5, epoch, NOISE), 0.0
+        for rows in batches(300, 64, generator("cpu", 5, epoch, SHUFFLE)):
+            twin.parameters.zero_grad()
+            result = twin.objective(binary[rows], noise)
+            optimizer.step(twin.parameters.theta, twin.parameters.grad)
+            total += result.reconstruction.sum(dtype=float)
+        means.append(total / 300)
+    assert np.array_equal(model.parameters.theta, twin.parameters.theta)
+    assert np.allclose(history["train_reconstruction"], means, rtol=1e-6)  # sums of float32
+
+
+@BOTH
+def test_the_same_seed_gives_the_same_run(kind: Any, grey: np.ndarray) -> None:
+    models = [small(kind) for _ in range(3)]
+    histories = [
+        run(model, grey, valid_x=grey[:50].round(), seed=seed, binarisation="new")
+        for model, seed in zip(models, (1, 1, 2), strict=True)
+    ]
+    thetas = [model.parameters.theta for model in models]
+    assert np.array_equal(thetas[0], thetas[1]) and not np.array_equal(thetas[0], thetas[2])
+    assert without_seconds(histories[0]) == without_seconds(histories[1])
+
+
+def test_the_first_epoch_does_not_know_how_many_follow(binary: np.ndarray) -> None:
+    one, two = (without_seconds(run(small(), binary, epochs=n)) for n in (1, 2))
+    assert one[0] == two[0]
+
+
+def test_validation_does_not_disturb_training(binary: np.ndarray) -> None:
+    with_valid, without = small(), small()
+    run(with_valid, binary, valid_x=binary[:30])
+    run(without, binary)
+    assert np.array_equal(with_valid.parameters.theta, without.parameters.theta)
+
+
+def test_float64_data_train_a_float32_model_in_float32(binary: np.ndarray) -> None:
+    model, optimizer = small(), Adam()
+    run(model, binary.astype(np.float64), optimizer=optimizer)
+    arrays = [model.parameters.theta, model.parameters.grad, optimizer.m, optimizer.v]
+    assert {str(a.dtype) for a in arrays} == {"float32"}
+
+
+def test_data_are_left_alone(grey: np.ndarray) -> None:
+    before = grey.copy()
+    run(small(), grey, binarisation="new")
+    assert np.array_equal(grey, before)
+
+
+def test_theta_stays_the_same_array(binary: np.ndarray) -> None:
+    model = small()
+    theta = model.parameters.theta
+    before = theta.copy()
+    run(model, binary)
+    assert model.parameters.theta is theta and not np.array_equal(theta, before)
+
+
+# ---- does it learn? ----
+
+
+@BOTH
+def test_the_loss_falls_far_below_the_independent_pixels(kind: Any, binary: np.ndarray) -> None:
+    model = small(kind, data_mean=smoothed_mean(binary))
+    column = "train_elbo" if kind is VAE else "train_reconstruction"
+    values = run(model, binary, epochs=30, optimizer=Adam(3e-3))[column]
+    assert values[-1] > values[0] + 3 and values[-1] > max(values[:10])
+
+
+def test_sgd_learns_too(binary: np.ndarray) -> None:
+    values = run(small(), binary, epochs=10, optimizer=SGD(1e-3, 0.9))["train_elbo"]
+    assert values[-1] > values[0] + 3
+
+
+def test_a_large_kl_weight_empties_the_code_and_zero_fills_it(binary: np.ndarray) -> None:
+    kl = [
+        run(small(), binary, epochs=15, optimizer=Adam(3e-3), kl_weight=w)["train_kl"][-1]
+        for w in (0.0, 1.0, 30.0)
+    ]
+    assert kl[0] > kl[1] + 1 and kl[2] < 0.1
+
+
+# ---- honest numbers ----
+
+
+def test_columns_are_the_terms_of_the_objective(binary: np.ndarray) -> None:
+    row = run(small(), binary, valid_x=binary[:10], epochs=1).rows[0]
+    terms = ("elbo", "reconstruction", "kl")
+    names = [f"{part}_{term}" for part in ("train", "valid") for term in terms]
+    assert list(row) == ["epoch", *names, "seconds"] and row["epoch"] == 1
+    assert all(type(value) in (int, float) for value in row.values())
+    assert row["train_elbo"] == pytest.approx(row["train_reconstruction"] - row["train_kl"])
+    plain = run(small(Autoencoder), binary, epochs=1).rows[0]
+    assert list(plain) == ["epoch", "train_reconstruction", "seconds"]
+
+
+@pytest.mark.parametrize("nothing", [None, np.zeros((0, 64), "f")])
+def test_without_validation_data_there_is_no_validation(nothing: Any, binary: np.ndarray) -> None:
+    assert "valid_elbo" not in run(small(), binary, valid_x=nothing, epochs=1).rows[0]
+
+
+def test_weights_and_floors_of_training_do_not_reach_validation(binary: np.ndarray) -> None:
+    """Validation is the plain ELBO of the trained model, with one sample."""
+    model, valid = small(), binary[:40]
+    options = {"kl_weight": 7.0, "free_bits": 0.5, "samples": 3}
+    row = run(model, binary, valid_x=valid, seed=4, epochs=1, **options).rows[0]
+    plain = model.objective(valid, generator("cpu", 4, 0, VALIDATION), gradient=False)
+    assert row["valid_elbo"] == pytest.approx(float(plain.elbo.mean()), rel=1e-6)
+
+
+def test_an_example_in_a_small_last_batch_counts_as_much_as_any() -> None:
+    meter = Meter()
+    for values in ([1.0, 1.0, 1.0], [5.0]):
+        array = np.array(values)
+        meter.add(Reconstruction(array, -array.mean()))
+    assert meter.means() == {"reconstruction": 2.0}
+
+
+def test_evaluation_does_not_depend_on_its_batches(binary: np.ndarray) -> None:
+    model = small(Autoencoder, dtype="float64")
+    x = binary.astype(float)
+    whole, parts = (evaluate_objective(model, x, None, batch_size=n) for n in (300, 77))
+    assert whole["reconstruction"] == pytest.approx(parts["reconstruction"], rel=1e-13)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_stops_the_run(bad: float, binary: np.ndarray) -> None:
+    model = small()
+    model.parameters.theta[0] = bad
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="not finite"):
+        run(model, binary)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [(np.nan, "expected finite data"), (np.inf, "finite"), (1.5, r"in \[0, 1\] for a Bernoulli")],
+)
+def test_data_that_make_no_sense_are_refused(bad: float, message: str, binary: np.ndarray) -> None:
+    x = binary.copy()
+    x[-1, -1] = bad
+    with pytest.raises(ValueError, match=message):
+        run(small(), x)
+    with pytest.raises(ValueError, match=message):
+        run(small(), binary, x)
+
+
+# ---- around it ----
+
+
+def test_after_epoch_sees_every_row(binary: np.ndarray) -> None:
+    rows: list[Any] = []
+    history = run(small(), binary, after_epoch=rows.append)
+    assert rows == history.rows and history["epoch"] == [1, 2]
+
+
+@pytest.mark.parametrize("progress", [True, False, None])
+def test_the_bar_is_on_standard_error_only(
+    progress: bool | None, binary: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(small(), binary, epochs=1, progress=progress)
+    out, err = capsys.readouterr()
+    assert out == "" and ("epoch 1/1" in err) is (progress is True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 0}, "epochs of at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size of at least 1, got 0"),
+        ({"x": np.zeros((3, 5), "f")}, r"shape \(N, 64\) with N of at least 1, got \(3, 5\)"),
+        ({"x": np.zeros((0, 64), "f")}, r"got \(0, 64\)"),
+        ({"x": np.zeros(64, "f")}, r"got \(64,\)"),
+        ({"binarisation": "maybe"}, "'maybe'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    options: dict[str, Any], words: str, binary: np.ndarray
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        run(small(), **{"x": binary, **options})
+
+
+def test_a_batch_larger_than_the_data_is_the_data(binary: np.ndarray) -> None:
+    assert len(run(small(), binary[:5], batch_size=1000).rows) == 2
