@@ -204,7 +204,7 @@ def test_data_that_make_no_sense_are_refused(bad: float, message: str, binary: n
     with pytest.raises(ValueError, match=message):
         run(small(), x)
     with pytest.raises(ValueError, match=message):
-        run(small(), binary, x)
+        run(small(), binary, valid_x=x)
 
 
 # ---- around it ----
