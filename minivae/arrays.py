@@ -131,8 +131,11 @@ def uniform(rng: Any, shape: Sequence[int], other: Array) -> Array:
 
 # Fused elementwise formulas: one kernel on a GPU, cache-sized blocks on all cores of a CPU.
 
-BLOCK = 65_536
+BLOCK = 131_072
 """Numbers per block: a few temporaries of this size stay in a core's cache."""
+
+SEVERAL_CORES = 2 * BLOCK
+"""Numbers from which a second core is called: below, waking its thread costs what it saves."""
 
 
 def fused(formula: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,7 +195,7 @@ def _in_blocks(formula: Callable[..., Any], args: tuple[Any, ...]) -> np.ndarray
 
 def _on_all_cores(run: Callable[[int, int], None], size: int) -> None:
     """Call ``run(start, stop)`` on every core's equal share of ``range(size)``."""
-    n = cores()
+    n = cores() if size >= SEVERAL_CORES else 1
     edges = [size * i // n for i in range(n + 1)]
     # np.errstate lives in the context, and a thread of the pool must obey the caller's.
     waiting = [

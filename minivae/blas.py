@@ -11,10 +11,11 @@ whoever looks. What really was loaded is a question for `loaded_kernel` and `loa
 OpenBLAS accepts any nonsense in its variables without a word.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 KERNEL = "OPENBLAS_CORETYPE"
@@ -95,6 +96,40 @@ def loaded_threads() -> int | None:
     return count if isinstance(count, int) else None
 
 
+SMALL = 3_000_000
+"""Multiply-adds of a matrix product below which a second thread is not worth its company."""
+
+
+def worthwhile_threads(multiply_adds: int) -> int | None:
+    """How many BLAS threads products of this size should have: 1, or None for as many as there are.
+
+    Two threads of OpenBLAS wait for each other by spinning.  On two idle cores they make a product
+    of 64 x 64 x 256 a tenth faster.  But when another program wants a core, too, each wait can
+    last a whole time slice: three small trainings side by side took 48 s with two threads each
+    and 0.8 s with one (measured on two cores).
+    """
+    return 1 if multiply_adds < SMALL else None
+
+
+@contextlib.contextmanager
+def threads(n: int | None) -> Iterator[None]:
+    """Let OpenBLAS use at most ``n`` threads inside a with-block; None changes nothing.
+
+    Does nothing where NumPy's BLAS is not an OpenBLAS.  It never raises the number.
+    """
+    before = loaded_threads() if n is not None else None
+    change = _find("openblas_set_num_threads") if n is not None and before else None
+    if change is None or before is None or n is None or n >= before:
+        yield
+        return
+    change.argtypes, change.restype = (ctypes.c_int,), None
+    change(n)
+    try:
+        yield
+    finally:
+        change(before)
+
+
 def _apply(name: str) -> bool:
     """Set one variable if `wanted_settings` says so; True if it was set."""
     value = wanted_settings(_read("/proc/cpuinfo"), sys.platform, os.environ, sys.modules).get(name)
@@ -142,6 +177,15 @@ def _by_threadpoolctl(field: str) -> Any:
 
 def _by_ctypes(function: str, restype: Any) -> Any:
     """The answer of a function without arguments of the OpenBLAS in this process, or None."""
+    ask = _find(function)
+    if ask is None:
+        return None
+    ask.argtypes, ask.restype = (), restype
+    return ask()
+
+
+def _find(function: str) -> Any:
+    """A function of the OpenBLAS that NumPy has loaded into this process, or None."""
     for path in _numpys_first(_loaded_openblas()):
         try:
             # RTLD_NOLOAD: look at what is there, never load a second copy.
@@ -149,10 +193,9 @@ def _by_ctypes(function: str, restype: Any) -> Any:
         except OSError:
             continue
         for decoration in _DECORATIONS:
-            ask = getattr(library, decoration.format(function), None)
-            if ask is not None:
-                ask.argtypes, ask.restype = (), restype
-                return ask()
+            found = getattr(library, decoration.format(function), None)
+            if found is not None:
+                return found
     return None
 
 

@@ -47,12 +47,15 @@ class Adam:
         m' = m / (1 - b1^t),  v' = v / (1 - b2^t)
         theta <- theta - lr m' / ( sqrt(v') + epsilon )
 
-    m' and v' undo the pull of the zeros that m and v start from.  With c = sqrt(1 - b2^t) the last
-    line is, without a second pass over the arrays,
+    m' and v' undo the pull of the zeros that m and v start from.  We keep the sums u and w of which
+    m = (1 - b1) u and v = (1 - b2) w are the means: two passes over the arrays less.
 
-        theta <- theta - [lr c / (1 - b1^t)]  m / ( sqrt(v) + epsilon c )
+        u <- b1 u + g,    w <- b2 w + g^2
+        theta <- theta - rate u / ( sqrt(w) + epsilon / c ),
+            where  c^2 = (1 - b2) / (1 - b2^t)  turns w into v',
+            and    rate = lr (1 - b1) / (1 - b1^t) / c
 
-    Shapes  theta, grad, m, v (P,).
+    Shapes  theta, grad, u, w (P,).
     Raises  ValueError unless learning_rate, epsilon > 0 and 0 <= beta1, beta2 < 1.
     Source  Kingma and Ba (2015), algorithm 1; epsilon stands outside the root.
     """
@@ -71,17 +74,17 @@ class Adam:
         self.learning_rate, self.epsilon = learning_rate, epsilon
         self.beta1, self.beta2 = beta1, beta2
         self.t = 0
-        self.m: Array | None = None
-        self.v: Array | None = None
+        self.u: Array | None = None
+        self.w: Array | None = None
 
     def step(self, theta: Array, grad: Array) -> None:
-        if self.m is None:
-            self.m = namespace(theta).zeros_like(theta)
-            self.v = namespace(theta).zeros_like(theta)
+        if self.u is None:
+            self.u = namespace(theta).zeros_like(theta)
+            self.w = namespace(theta).zeros_like(theta)
         self.t += 1
-        c = math.sqrt(1.0 - self.beta2**self.t)
-        rate = self.learning_rate * c / (1.0 - self.beta1**self.t)
-        _adam(theta, grad, self.m, self.v, rate, self.epsilon * c, self.beta1, self.beta2)
+        c = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**self.t))
+        rate = self.learning_rate * (1.0 - self.beta1) / (1.0 - self.beta1**self.t) / c
+        _adam(theta, grad, self.u, self.w, rate, self.epsilon / c, self.beta1, self.beta2)
 
 
 @fused
@@ -95,18 +98,18 @@ def _sgd(theta: Array, grad: Array, u: Array, rate: float, momentum: float) -> N
 def _adam(
     theta: Array,
     grad: Array,
-    m: Array,
-    v: Array,
+    u: Array,
+    w: Array,
     rate: float,
     epsilon: float,
     beta1: float,
     beta2: float,
 ) -> None:
-    m *= beta1
-    m += (1.0 - beta1) * grad
-    v *= beta2
-    v += (1.0 - beta2) * grad * grad
-    theta -= rate * m / (namespace(theta).sqrt(v) + epsilon)
+    u *= beta1
+    u += grad
+    w *= beta2
+    w += grad * grad
+    theta -= rate * u / (namespace(theta).sqrt(w) + epsilon)
 
 
 def _require(name: str, value: float, holds: bool, what: str) -> None:

@@ -98,8 +98,11 @@ def read_history(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def card(dataset: Dataset, seed: int, device: str) -> dict[str, Any]:
-    """What a run depends on besides its configuration."""
+def card(dataset: Dataset, seed: int, device: str, threads: int | None) -> dict[str, Any]:
+    """What a run depends on besides its configuration.
+
+    threads  of BLAS that the training uses; None for all.
+    """
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
@@ -110,7 +113,7 @@ def card(dataset: Dataset, seed: int, device: str) -> dict[str, Any]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "cores": cores(),
-        "blas_threads": blas.loaded_threads(),
+        "blas_threads": threads or blas.loaded_threads(),
         "blas_kernel": blas.loaded_kernel(),
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from minivae import blas
 from minivae.arrays import Array, generator, like, namespace
 from minivae.datasets import binarise
 from minivae.models.base import Model
@@ -103,6 +104,7 @@ def train(
         if value < 1:
             raise ValueError(f"expected {name} of at least 1, got {value}")
     optimizer = optimizer or Adam()
+    few = blas_threads(model, batch_size * options.get("samples", 1))
     train_x = model.array(model.check(x))
     held_out = None
     if valid_x is not None and len(valid_x):
@@ -117,7 +119,7 @@ def train(
         bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {rate_fmt}, {remaining} left{postfix}",
         dynamic_ncols=True,
     )
-    with bar:
+    with bar, blas.threads(few):
         for epoch in range(epochs):
             start = time.perf_counter()
             bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
@@ -142,6 +144,15 @@ def evaluate_objective(model: Model, x: Array, rng: Any, batch_size: int = 500) 
         stop = min(start + batch_size, x.shape[0])
         meter.add(model.objective(x[start:stop, :], rng, gradient=False))
     return meter.means()
+
+
+def blas_threads(model: Model, rows: int) -> int | None:
+    """The BLAS threads that `train` uses: 1 for a small network, None for all there are.
+
+    rows  of a batch, times the samples of each example.
+    """
+    views = model.parameters.views(model.parameters.theta).values()
+    return blas.worthwhile_threads(rows * max(math.prod(view.shape) for view in views))
 
 
 def batches(n: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -297,3 +297,35 @@ def test_of_two_libraries_numpys_is_asked(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_missing_file_of_the_kernel_is_an_empty_text(tmp_path: Path) -> None:
     assert blas._read(str(tmp_path / "cpuinfo")) == ""
+
+
+def test_threads_are_fewer_inside_and_as_before_outside() -> None:
+    code = """
+import minivae, numpy as np
+from minivae import blas
+before = blas.loaded_threads()
+with blas.threads(1):
+    inside = blas.loaded_threads()
+    with blas.threads(64):
+        more = blas.loaded_threads()
+with blas.threads(None):
+    same = blas.loaded_threads()
+try:
+    with blas.threads(1):
+        raise KeyError
+except KeyError:
+    pass
+print(before, inside, more, same, blas.loaded_threads())
+"""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS", "OMP"))}
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    )
+    before, inside, more, same, after = out.stdout.split()
+    assert inside == more == ("None" if before == "None" else "1")
+    assert before == same == after
+
+
+def test_small_products_have_one_thread_and_large_ones_all() -> None:
+    assert blas.worthwhile_threads(64 * 64 * 256) == 1
+    assert blas.worthwhile_threads(128 * 784 * 400) is None

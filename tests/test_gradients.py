@@ -350,33 +350,32 @@ def mean_over_samples(grads: Any, q: Gaussian, dz: Any, eps: Any) -> Any:
     return tuple(g / len(dz) for g in grads)
 
 
+def moments(self: Adam, theta: Any, grad: Any) -> tuple[Any, Any]:
+    """The running means m and v, as the paper writes them."""
+    if self.u is None:
+        self.u, self.w = np.zeros_like(theta), np.zeros_like(theta)
+    self.t += 1
+    self.u[...] = self.beta1 * self.u + (1 - self.beta1) * grad
+    self.w[...] = self.beta2 * self.w + (1 - self.beta2) * grad**2
+    return self.u, self.w
+
+
 def adam_without_correction(self: Adam, theta: Any, grad: Any) -> None:
-    if self.m is None:
-        self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
-    self.m[...] = self.beta1 * self.m + (1 - self.beta1) * grad
-    self.v[...] = self.beta2 * self.v + (1 - self.beta2) * grad**2
-    theta -= self.learning_rate * self.m / (np.sqrt(self.v) + self.epsilon)
+    m, v = moments(self, theta, grad)
+    theta -= self.learning_rate * m / (np.sqrt(v) + self.epsilon)
 
 
 def adam_epsilon_inside(self: Adam, theta: Any, grad: Any) -> None:
-    if self.m is None:
-        self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
-    self.t += 1
-    self.m[...] = self.beta1 * self.m + (1 - self.beta1) * grad
-    self.v[...] = self.beta2 * self.v + (1 - self.beta2) * grad**2
-    m, v = self.m / (1 - self.beta1**self.t), self.v / (1 - self.beta2**self.t)
+    m, v = moments(self, theta, grad)
+    m, v = m / (1 - self.beta1**self.t), v / (1 - self.beta2**self.t)
     theta -= self.learning_rate * m / np.sqrt(v + self.epsilon)
 
 
 def adam_uncorrected_epsilon(self: Adam, theta: Any, grad: Any) -> None:
     """The folded form, with epsilon left as it is: off by a factor of 30 at the first step."""
-    if self.m is None:
-        self.m, self.v = np.zeros_like(theta), np.zeros_like(theta)
-    self.t += 1
-    self.m[...] = self.beta1 * self.m + (1 - self.beta1) * grad
-    self.v[...] = self.beta2 * self.v + (1 - self.beta2) * grad**2
+    m, v = moments(self, theta, grad)
     rate = self.learning_rate * np.sqrt(1 - self.beta2**self.t) / (1 - self.beta1**self.t)
-    theta -= rate * self.m / (np.sqrt(self.v) + self.epsilon)
+    theta -= rate * m / (np.sqrt(v) + self.epsilon)
 
 
 def decayed_momentum(self: SGD, theta: Any, grad: Any) -> None:

@@ -101,7 +101,7 @@ def test_validation_does_not_disturb_training(binary: np.ndarray) -> None:
 def test_float64_data_train_a_float32_model_in_float32(binary: np.ndarray) -> None:
     model, optimizer = small(), Adam()
     run(model, binary.astype(np.float64), optimizer=optimizer)
-    arrays = [model.parameters.theta, model.parameters.grad, optimizer.m, optimizer.v]
+    arrays = [model.parameters.theta, model.parameters.grad, optimizer.u, optimizer.w]
     assert {str(a.dtype) for a in arrays} == {"float32"}
 
 

@@ -16,7 +16,7 @@ from minivae.layers import ACTIVATIONS
 from minivae.models import VAE, Architecture, smoothed_mean
 from minivae.models.base import Model
 from minivae.optimizers import Adam
-from minivae.training import History, Row, train
+from minivae.training import History, Row, blas_threads, train
 
 HELP = "train a model and draw its pictures"
 DESCRIPTION = "Train a VAE (or an autoencoder) and write a run folder with numbers and pictures."
@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> None:
     model = _model(args, dataset)
     optimizer = Adam(args.learning_rate)
     folder = runs.create(args.out, f"{args.data}-{args.model}")
-    runs.write_json(folder / "card.json", runs.card(dataset, args.seed, args.device))
+    threads = blas_threads(model, args.batch_size * args.samples)
+    runs.write_json(folder / "card.json", runs.card(dataset, args.seed, args.device, threads))
     rows: list[Row] = []
     written = 0.0
 

@@ -61,6 +61,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+# Outputs must not depend on how many cores a machine has, and two threads of OpenBLAS on products
+# as small as these are slow where anything else is running.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import minivae  # noqa: F401  # before NumPy, so that it may choose the kernel of its BLAS
+
+# isort: split
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
