@@ -1,10 +1,15 @@
 """Objectives: the bound is read downwards, its gradient upwards.
 
-Each function is one lesson.  The upper half computes the bound; the lower half differentiates it by
-hand, line by line from the bottom up, and every line undoes the line above it that has the same
-noun.  A bound is maximised; the loss, which is minimised, is its negative mean over the batch: that
-is the one change of sign.  Sums run over pixels and latents, the mean over the batch only, all
-constants included, so that every number is in nats per example and none depends on the batch size.
+Each function is one lesson.  The upper half computes the loss, step by step.  The lower half goes
+back by hand: ``dv`` is d loss / d v, and it is found by undoing the line that *uses* v.  What is
+used twice, like mu and logvar by the sample and by the KL, gets two contributions, which add.
+
+A bound is maximised and the loss minimised: the sign changes once, in the line that defines the
+loss.  Sums run over pixels and latents, the mean over the batch only, all constants included: every
+number is in nats per example, and none depends on the batch size (but for free bits, whose floor is
+held against a mean over the batch).
+
+Letters: S samples, B examples, K latents, D pixels.
 """
 
 from typing import NamedTuple, Protocol
@@ -25,11 +30,13 @@ class Networks(Protocol):
 class Elbo(NamedTuple):
     """The evidence lower bound of each example and its two terms, in nats.
 
-    elbo            (B,)    reconstruction - sum of kl: always the plain bound, whatever the loss.
-    reconstruction  (B,)    E_q log p(x|z), by S samples.
-    kl              (B, K)  KL(q(z|x) || p(z)) in every latent, in closed form.
-    loss            ()      what the gradient belongs to: -mean(elbo) if kl_weight = 1 and
-                            free_bits = 0, otherwise an objective that is no bound.
+    elbo            (B,)    reconstruction - sum of kl: the plain bound, also where kl_weight or
+                            free_bits change the loss.
+    reconstruction  (B,)    E_q log p(x|z), estimated by S samples.
+    kl              (B, K)  KL(q(z|x) || p(z)) of every latent, in closed form.
+    loss            ()      the one number that the gradient differentiates: -mean(elbo) if
+                            kl_weight = 1 and free_bits = 0, otherwise another objective, not the
+                            ELBO.
     """
 
     elbo: Array
@@ -44,7 +51,9 @@ class Elbo(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """log p(x|z) of each example at its own code z = f(x), in nats: no bound on log p(x).
+    """log p(x|z) of each example at its own code z = f(x), in nats.
+
+    No bound on log p(x): f(x) is one point, and nothing is integrated.
 
     reconstruction  (B,)
     loss            ()    -mean(reconstruction).
@@ -66,19 +75,23 @@ def elbo(
     free_bits: float = 0.0,
     gradient: bool = True,
 ) -> Elbo:
-    """The evidence lower bound, and its gradient added to every layer's dW and db.
+    """The evidence lower bound; its gradient is added to that of every parameter (dW, db, ...).
 
-        log p(x) >= E_q(z|x) [ log p(x|z) ] - KL( q(z|x) || p(z) )
+        log p(x) >= E_q(z|x) [ log p(x|z) ] - KL( q(z|x) || p(z) ),    p(z) = N(0, I)
 
-    with z = mu + sigma eps, S samples averaged outside the logarithm, and p(z) = N(0, 1).
+    The expectation is estimated by z_s = mu + sigma eps_s, and the loss is
 
-    The loss, with the KL of each latent averaged over the batch before it is compared, is
+        loss = -1/B sum_b 1/S sum_s log p(x_b|z_sb)
+               + kl_weight sum_k max( free_bits, 1/B sum_b KL_bk )
 
-        loss = -mean_b E_q log p(x_b|z) + kl_weight sum_j max( free_bits, mean_b KL_bj )
+    S samples give a mean of logarithms, not the logarithm of a mean: the bound stays the ELBO.
 
-    kl_weight   beta (Higgins and others 2017); 1 is the ELBO.
-    free_bits   nats of KL per latent that cost nothing (Kingma and others 2016); 0 is the ELBO.
-    gradient    False: only the upper half.
+    kl_weight   beta (Higgins and others 2017); 1 for the ELBO.
+    free_bits   a floor in nats for each latent's KL, averaged over the batch (Kingma and others
+                2016).  Below it the latent is charged the floor, a constant that does not pull;
+                above it, its whole KL.  0 for the ELBO.
+    gradient    False computes the values only.  True adds to the layers' gradients, so the caller
+                empties them first (`Parameters.zero_grad`).
 
     Shapes  x (B, D), eps (S, B, K) standard normal; see `Elbo` for the result.
     Unit    nats per example.
@@ -87,37 +100,45 @@ def elbo(
     xp = namespace(x)
     S, B, _ = eps.shape
 
-    # The bound, downwards.
-    (mu, logvar), enc = model.encoder.forward(x)
+    # The loss, downwards.
+    (mu, logvar), enc_cache = model.encoder.forward(x)
     q = Gaussian(mu, logvar)  # q(z|x)
     z = q.sample(eps)  # (S, B, K)
-    params, dec = model.decoder.forward(fold(z))
-    p = model.likelihood(*[unfold(a, S) for a in params])  # p(x|z)
-    reconstruction = xp.mean(p.log_prob(x), axis=0)  # over the S samples
+    out, dec_cache = model.decoder.forward(fold(z))
+    p = model.likelihood(*[unfold(v, S) for v in out])  # p(x|z)
+    log_px = p.log_prob(x)  # (S, B): the same x for every sample
+    reconstruction = xp.mean(log_px, axis=0)  # (B,)
     kl = q.kl_terms()  # (B, K)
-    bound = reconstruction - xp.sum(kl, axis=-1)
-
     kl_bar = xp.mean(kl, axis=0)  # (K,)
-    charged = xp.maximum(kl_bar, free_bits)
-    loss = kl_weight * xp.sum(charged) - xp.mean(reconstruction)
+    loss = -xp.mean(reconstruction) + kl_weight * xp.sum(xp.maximum(kl_bar, free_bits))
+
+    bound = reconstruction - xp.sum(kl, axis=-1)  # (B,): reported, never differentiated
     result = Elbo(bound, reconstruction, kl, loss)
     if not gradient:
         return result
 
-    # Its gradient, upwards: d loss / d everything.
-    dkl = cast(kl_bar > free_bits, kl) * (kl_weight / B)  # (K,): no pull on latents below the floor
-    dparams = [fold(score * (-1.0 / (S * B))) for score in p.score(x)]
-    dz = unfold(model.decoder.backward(tuple(dparams), dec), S)
-    dmu, dlogvar = q.pathwise_grad(dz, eps)  # through the sample ...
-    kl_dmu, kl_dlogvar = q.kl_grad()  # ... and through the closed-form KL
-    model.encoder.backward((dmu + dkl * kl_dmu, dlogvar + dkl * kl_dlogvar), enc, need_dx=False)
+    # Its gradient, upwards.  First through the sample ...
+    dlog_px = -1.0 / (S * B)  # minus and 1/B from the loss, 1/S from the mean over samples
+    dout = tuple(fold(dlog_px * score) for score in p.score(x))  # score = d log p(x|z) / d out
+    dz = unfold(model.decoder.backward(dout, dec_cache), S)
+    path_dmu, path_dlogvar = q.pathwise_grad(dz, eps)  # the same eps as in the sample
+
+    # ... then through the closed-form KL ...
+    dkl_bar = kl_weight * cast(kl_bar > free_bits, kl)  # the slope of max: 1 above the floor, or 0
+    dkl = dkl_bar / B  # (K,): the same for every example
+    slope_mu, slope_logvar = q.kl_grad()  # d kl / d mu, d kl / d logvar
+
+    # ... and mu and logvar, which both of them use, get the sum.
+    dmu = path_dmu + dkl * slope_mu
+    dlogvar = path_dlogvar + dkl * slope_logvar
+    model.encoder.backward((dmu, dlogvar), enc_cache, need_dx=False)  # x is data: it needs no dx
     return result
 
 
 def reconstruction(model: Networks, x: Array, gradient: bool = True) -> Reconstruction:
     """The deterministic autoencoder: log p(x | z = f(x)), and its gradient.
 
-    Laid beside `elbo`, three things are missing: the noise, the KL, and with them the bound.
+    Lay it beside `elbo`: the noise and its samples are missing, the KL, and with them the bound.
 
     Shapes  x (B, D).
     Unit    nats per example.
@@ -125,17 +146,21 @@ def reconstruction(model: Networks, x: Array, gradient: bool = True) -> Reconstr
     xp = namespace(x)
     B = x.shape[0]
 
-    (z,), enc = model.encoder.forward(x)
-    params, dec = model.decoder.forward(z)
-    p = model.likelihood(*params)  # p(x|z)
-    value = p.log_prob(x)
-    result = Reconstruction(value, -xp.mean(value))
+    # The loss, downwards.
+    (z,), enc_cache = model.encoder.forward(x)
+    out, dec_cache = model.decoder.forward(z)
+    p = model.likelihood(*out)  # p(x|z)
+    log_px = p.log_prob(x)  # (B,)
+    loss = -xp.mean(log_px)
+    result = Reconstruction(log_px, loss)
     if not gradient:
         return result
 
-    dparams = [score * (-1.0 / B) for score in p.score(x)]
-    dz = model.decoder.backward(tuple(dparams), dec)
-    model.encoder.backward((dz,), enc, need_dx=False)
+    # Its gradient, upwards.
+    dlog_px = -1.0 / B
+    dout = tuple(dlog_px * score for score in p.score(x))
+    dz = model.decoder.backward(dout, dec_cache)
+    model.encoder.backward((dz,), enc_cache, need_dx=False)
     return result
 
 
