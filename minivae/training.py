@@ -110,16 +110,7 @@ def train(
     if valid_x is not None and len(valid_x):
         held_out = model.array(model.check(valid_x))
     history = History()
-    bar = tqdm(
-        total=epochs * len(x),
-        unit="ex",
-        unit_scale=True,
-        smoothing=0.1,
-        disable=None if progress is None else not progress,
-        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {rate_fmt}, {remaining} left{postfix}",
-        dynamic_ncols=True,
-    )
-    with bar, blas.threads(few):
+    with _bar(epochs * len(x), progress) as bar, blas.threads(few):
         for epoch in range(epochs):
             start = time.perf_counter()
             bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
@@ -159,6 +150,18 @@ def batches(n: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.nd
     """The indices 0..n-1 in random order, in batches; the last one may be smaller."""
     order = rng.permutation(n)
     return (order[i : i + batch_size] for i in range(0, n, batch_size))
+
+
+def _bar(examples: int, progress: bool | None) -> Any:
+    return tqdm(
+        total=examples,
+        unit="ex",
+        unit_scale=True,
+        smoothing=0.1,
+        disable=None if progress is None else not progress,
+        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {rate_fmt}, {remaining} left{postfix}",
+        dynamic_ncols=True,
+    )
 
 
 def _one_epoch(

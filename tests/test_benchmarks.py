@@ -1,6 +1,6 @@
 """The benchmarks run, name whom they leave out, and refuse to compare what differs."""
 
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -22,13 +22,17 @@ TINY = ["--sizes", SIZE, "--rounds", "1", "--seconds", "0.005"]
 @pytest.fixture(scope="module")
 def train_step() -> Iterator[ModuleType]:
     """The script as a module, without running it."""
-    spec = importlib.util.spec_from_file_location("train_step", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["train_step"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["train_step"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        yield importlib.import_module("train_step")
+    for name in ("train_step", "contestants"):
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def contestants(train_step: ModuleType) -> ModuleType:
+    """The implementations, as the script imported them."""
+    return sys.modules["contestants"]
 
 
 def run(*arguments: str, path: tuple[Path, ...] = ()) -> str:
@@ -63,9 +67,9 @@ def test_names_the_absent(tmp_path: Path) -> None:
         assert re.search(rf"^  {name} +left out: no {why} today$", printed, re.MULTILINE)
 
 
-def test_floor_has_the_products_of_a_step(train_step: ModuleType) -> None:
-    size = train_step.Size(12, 8, 2, 4)
-    floor = train_step.Floor(size, "cpu")
+def test_floor_has_the_products_of_a_step(contestants: ModuleType) -> None:
+    size = contestants.Size(12, 8, 2, 4)
+    floor = contestants.Floor(size, "cpu")
     multiplied = sum(inputs.shape[1] * W.shape[1] for inputs, W, _ in floor.products)
     parameters = floor.model.parameters
     assert multiplied == sum(
@@ -75,10 +79,10 @@ def test_floor_has_the_products_of_a_step(train_step: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient", "update"])
-def test_a_difference_raises(train_step: ModuleType, what: str) -> None:
-    size = train_step.Size(12, 8, 2, 4)
-    batches = list(size.data())
-    answers = [train_step._agreed(train_step.Minivae(size, "cpu"), batches, size) for _ in range(2)]
+def test_a_difference_raises(train_step: ModuleType, contestants: ModuleType, what: str) -> None:
+    size = contestants.Size(12, 8, 2, 4)
+    batches, ours = list(size.data()), contestants.Minivae
+    answers = [train_step._agreed(ours(size, "cpu"), batches, size) for _ in range(2)]
     assert set(train_step.compare(["a", "b"], answers).values()) == {0.0}
     answers[1][what][0] = answers[1][what][0] * np.float32(1.001 if what != "update" else 1.1)
     with pytest.raises(train_step.Disagreement, match=f"{what} of b and a"):

@@ -32,6 +32,7 @@ def book(name: str) -> ModuleType:
 
 
 run, lint = book("run"), book("lint")
+cells, execute = (sys.modules[name] for name in ("cells", "execute"))  # that run imported
 
 PLOT = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([0, 1], [0, {}]);"
 
@@ -132,13 +133,13 @@ def test_an_output_with_a_fence_in_it(tmp_path: Path) -> None:
 def test_only_a_text_block_right_after_a_cell_is_its_output(tmp_path: Path) -> None:
     block = "```text\nb\n```\n"
     path = tutorial(tmp_path, cell("1"), "```text\n1\n```\n", block, cell("2;"), "Words.\n", block)
-    first, second = run.parse(path)
+    first, second = cells.parse(path)
     assert (first.text, second.text) == ("1\n", "")
     assert run.check(path) == []
 
 
 def test_a_fence_within_a_longer_fence_is_no_cell(tmp_path: Path) -> None:
-    assert run.parse(tutorial(tmp_path, "````text\n" + cell("1") + "````\n")) == []
+    assert cells.parse(tutorial(tmp_path, "````text\n" + cell("1") + "````\n")) == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_a_failing_cell_names_its_line(tmp_path: Path) -> None:
     assert problem.startswith(f"{tmp_path.name}/03-x.md:5: ZeroDivisionError: ")
     assert '03-x.md", line 12, in <module>\n    f()' in problem
     assert '03-x.md", line 5, in f\n    return 1 / 0' in problem
-    assert "run.py" not in problem, "the traceback begins in the tutorial"
+    assert "execute.py" not in problem, "the traceback begins in the tutorial"
 
 
 def test_a_syntax_error_names_its_line(tmp_path: Path) -> None:
@@ -242,7 +243,7 @@ def test_the_desk_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             np.get_printoptions(),
             np.geterr(),
             plt.rcParams["lines.linewidth"],
-            run._generator_state(),
+            execute.generator_state(),
             plt.get_fignums(),
         )
 
@@ -252,7 +253,7 @@ def test_the_desk_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert run.check(path) == []
     assert desk() == before
     assert run.check(tutorial(tmp_path, cell(code + "\nnp.random.rand();"))) != []
-    assert run._generator_state() == before[-2]
+    assert execute.generator_state() == before[-2]
     assert not list((tmp_path / "here").iterdir()), "files of a cell go to a temporary folder"
 
 
