@@ -51,7 +51,8 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # The files beside this one, and the minivae of this checkout, installed or not.
-sys.path[:0] = [str(Path(__file__).resolve().parents[i]) for i in (0, 2)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import minivae  # noqa: F401  # before NumPy, so that it may choose the kernel of its BLAS
 
