@@ -24,7 +24,8 @@ class SGD:
 
     Shapes  theta, grad and the velocity u (P,).
     Raises  ValueError unless learning_rate > 0 and 0 <= momentum < 1.
-    Source  Polyak (1964), in the form of Sutskever and others (2013).
+    Source  Polyak (1964).  Sutskever and others (2013) put the rate into the velocity; while it
+            does not change, the steps are the same.
     """
 
     def __init__(self, learning_rate: float = 1e-2, momentum: float = 0.0) -> None:
@@ -48,12 +49,12 @@ class Adam:
         theta <- theta - lr m' / ( sqrt(v') + epsilon )
 
     m' and v' undo the pull of the zeros that m and v start from.  We keep the sums u and w of which
-    m = (1 - b1) u and v = (1 - b2) w are the means: two passes over the arrays less.
+    m = (1 - b1) u and v = (1 - b2) w are the means: two passes over the arrays less.  With
+    c^2 = (1 - b2) / (1 - b2^t), so that v' = c^2 w,
 
         u <- b1 u + g,    w <- b2 w + g^2
-        theta <- theta - rate u / ( sqrt(w) + epsilon / c ),
-            where  c^2 = (1 - b2) / (1 - b2^t)  turns w into v',
-            and    rate = lr (1 - b1) / (1 - b1^t) / c
+        m' / ( sqrt(v') + epsilon )  =  [ (1 - b1) / (1 - b1^t) ] u / ( c sqrt(w) + epsilon )
+        theta <- theta - rate u / ( sqrt(w) + epsilon / c ),    rate = lr (1 - b1) / (1 - b1^t) / c
 
     Shapes  theta, grad, u, w (P,).
     Raises  ValueError unless learning_rate, epsilon > 0 and 0 <= beta1, beta2 < 1.

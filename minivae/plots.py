@@ -48,20 +48,23 @@ def reconstructions(
     originals: np.ndarray, decoded: np.ndarray, image_shape: tuple[int, ...], columns: int = 12
 ) -> Figure:
     """Originals above their reconstructions: pairs of rows, both inputs (N, D)."""
-    blank = np.zeros((columns, originals.shape[1]))
-    rows = []
+    pairs = []
     for start in range(0, len(originals) - columns + 1, columns):
         part = slice(start, start + columns)
-        rows += [originals[part], decoded[part], blank]
-    page = mosaic(np.concatenate(rows[:-1]), image_shape, columns)
-    return _picture(page, "held-out images, each above its reconstruction (mean of p(x|z))")
+        rows = np.concatenate([originals[part], decoded[part]])
+        pairs += [mosaic(rows, image_shape, columns)]
+        pairs += [np.zeros((image_shape[0] // 2, pairs[-1].shape[1]))]
+    return _picture(
+        np.concatenate(pairs[:-1]),
+        "held-out images as the model saw them, above reconstructions (means of p(x|z))",
+    )
 
 
 def manifold(model: Model, image_shape: tuple[int, ...], n: int = 15) -> Figure:
     """What the decoder makes of an n x n grid of codes, for two latents.
 
-    The grid stands on the quantiles of N(0, 1) at (i + 1/2) / n, so that every image is equally
-    probable under the prior; an even grid would show mostly corners that are never sampled.
+    The grid stands on the quantiles of N(0, 1) at (i + 1/2) / n, so that every image stands for the
+    same share of the prior, 1 / n^2; an even grid would show mostly corners that are never sampled.
     """
     if model.architecture.latent != 2:
         raise ValueError(f"expected a model with 2 latents, got {model.architecture.latent}")
@@ -72,12 +75,12 @@ def manifold(model: Model, image_shape: tuple[int, ...], n: int = 15) -> Figure:
     axes = figure.axes[0]
     axes.set_axis_on()
     height, width = image_shape
-    ticks = [0, n // 2, n - 1]
+    ticks = [0, n // 4, n // 2, n - 1 - n // 4, n - 1]
     labels = [f"{at[i]:.1f}" for i in ticks]
     axes.set_xticks([i * (width + GAP) + width / 2 for i in ticks], labels)
     axes.set_yticks([i * (height + GAP) + height / 2 for i in ticks], labels[::-1])
-    axes.set_xlabel("z1")
-    axes.set_ylabel("z2")
+    axes.set_xlabel("latent 1")
+    axes.set_ylabel("latent 2")
     return figure
 
 
@@ -107,8 +110,9 @@ def latents(
             plane.plot(r * np.cos(angle), r * np.sin(angle), style, color=INK, lw=1, label=name)
         plane.legend(loc="upper right", fontsize=8)
     plane.set_aspect("equal", adjustable="datalim")
-    plane.set_xlabel(f"mean of latent {i + 1}")
-    plane.set_ylabel(f"mean of latent {j + 1}")
+    what = "mean of latent" if prior else "code"
+    plane.set_xlabel(f"{what} {i + 1}")
+    plane.set_ylabel(f"{what} {j + 1}")
     plane.set_title("where held-out images lie", fontsize=10)
     return figure
 
@@ -118,15 +122,14 @@ def kl_per_latent(kl: np.ndarray) -> Figure:
 
     kl  (K,) in nats.
     """
-    figure = Figure(figsize=(2.4 + 0.2 * max(10, len(kl)), 3.2), layout="constrained")
+    figure = Figure(figsize=(3.6 + 0.16 * len(kl), 3.2), layout="constrained")
     plane = figure.add_subplot()
     order = np.argsort(-kl)
     plane.bar(range(len(kl)), kl[order], color=BLUE)
-    plane.set_xlim(-0.6, max(10, len(kl)) - 0.4)
     plane.set_xticks(range(len(kl)), [str(i + 1) for i in order], fontsize=8)
     plane.set_xlabel("latent, largest first")
     plane.set_ylabel("KL to the prior [nats per image]")
-    plane.set_title(f"KL per latent, together {kl.sum():.1f} nats per image", fontsize=10)
+    plane.set_title(f"together {kl.sum():.1f} nats per image", fontsize=10)
     return figure
 
 
@@ -152,7 +155,7 @@ def curves(history: Sequence[Mapping[str, float]]) -> Figure:
         margin = 0.05 * (max(late) - min(late)) + 1e-3
         # The first epochs fall from far away and would hide all that comes after.
         plane.set_ylim(min(late) - margin, max(late) + margin)
-        plane.set_xlabel("epoch")
+        plane.set_xlabel("epoch (the first may lie below)")
         plane.set_ylabel("nats per image")
         plane.set_title(name, fontsize=10)
         plane.legend(fontsize=8)

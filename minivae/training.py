@@ -7,6 +7,7 @@ All randomness is a function of (seed, epoch, purpose), so that an epoch can be 
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from minivae import blas
 from minivae.arrays import Array, generator, like, namespace
 from minivae.datasets import binarise
+from minivae.distributions import Bernoulli
 from minivae.models.base import Model
 from minivae.optimizers import Adam, Optimizer
 
@@ -28,6 +30,9 @@ Row = dict[str, float]
 @dataclass
 class History:
     """One row for each epoch: its number, the means of train and validation, the seconds it took.
+
+    The numbers of train are averaged during the epoch, while the weights change; those of valid are
+    taken after it.
 
     The columns are the terms of the objective, in nats per example: "train_elbo",
     "train_reconstruction", "train_kl", "valid_elbo", ...
@@ -66,9 +71,7 @@ class Meter:
         Raises  FloatingPointError if a loss was not finite.
         """
         if not math.isfinite(float(self.losses)):
-            raise FloatingPointError(
-                "the loss is not finite: a smaller --learning-rate, or data in the wrong range?"
-            )
+            raise FloatingPointError("the loss is not finite: try a smaller learning rate")
         return {name: float(total) / self.n for name, total in self.sums.items()}
 
 
@@ -109,6 +112,12 @@ def train(
     held_out = None
     if valid_x is not None and len(valid_x):
         held_out = model.array(model.check(valid_x))
+    if model.likelihood is Bernoulli and binarisation != "new" and _is_grey(x):
+        warnings.warn(
+            "grey pixels under a Bernoulli: the numbers are no likelihood; "
+            "binarisation='new' draws black and white",
+            stacklevel=2,
+        )
     history = History()
     with _bar(epochs * len(x), progress) as bar, blas.threads(few):
         for epoch in range(epochs):
@@ -119,7 +128,7 @@ def train(
             )
             row: Row = {"epoch": epoch + 1, **_prefixed("train", means)}
             if held_out is not None:
-                rng = generator(model.device, seed, 0, VALIDATION)  # the same codes every epoch
+                rng = generator(model.device, seed, 0, VALIDATION)  # the same noise every epoch
                 row |= _prefixed("valid", evaluate_objective(model, held_out, rng))
             row["seconds"] = time.perf_counter() - start
             history.rows.append(row)
@@ -150,6 +159,10 @@ def batches(n: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.nd
     """The indices 0..n-1 in random order, in batches; the last one may be smaller."""
     order = rng.permutation(n)
     return (order[i : i + batch_size] for i in range(0, n, batch_size))
+
+
+def _is_grey(x: np.ndarray) -> bool:
+    return bool(((x != 0.0) & (x != 1.0)).any())
 
 
 def _bar(examples: int, progress: bool | None) -> Any:
@@ -186,12 +199,14 @@ def _one_epoch(
         meter.add(model.objective(batch, noise, **options))
         optimizer.step(parameters.theta, parameters.grad)
         if step % every == 0:
-            shown = {name: f"{value:.2f}" for name, value in meter.means().items()}
-            bar.set_postfix(shown, refresh=False)
+            bar.set_postfix_str(_shown(meter.means()), refresh=False)
         bar.update(len(rows))
-    means = meter.means()
-    bar.set_postfix_str(", ".join(f"{name} {value:.2f}" for name, value in means.items()) + " nats")
-    return means
+    bar.set_postfix_str(_shown(meter.means()))
+    return meter.means()
+
+
+def _shown(means: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in means.items()) + " nats"
 
 
 def _prefixed(prefix: str, means: dict[str, float]) -> Row:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,10 @@ def test_evaluate_prints_the_numbers_of_the_library(capsys: pytest.CaptureFixtur
         (["train", "--validation", "1547"], "validation"),
         (["train", "--model", "ae", "--kl-weight", "2"], "autoencoder has no KL"),
         (["train", "--kl-weight", "-1"], "--kl-weight"),
+        (["train", "--kl-weight", "nan"], "--kl-weight"),
+        (["train", "--free-bits", "inf"], "--free-bits"),
+        (["train", "--sigma", "0.3"], "belong to --likelihood gaussian"),
+        (["train", "--variance", "pixel"], "belong to --likelihood gaussian"),
         (["train", "--seed", "-1"], "--seed"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
@@ -126,6 +131,23 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and "Traceback" not in error
     assert not list(Path().rglob("*.json"))
+
+
+def test_grey_pixels_under_a_bernoulli_are_noted_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["train", *SMALL, "--binarisation", "none"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("minivae: note: grey pixels under a Bernoulli")
+    assert error.count("\n") == 1
+
+
+def test_an_option_is_not_guessed_from_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--laten", "4"])
+    assert stop.value.code == 2 and "--laten" in capsys.readouterr().err
 
 
 def test_mnist_without_its_folder_says_how(
@@ -145,6 +167,28 @@ def test_cuda_without_cupy_says_what_to_install(
     error = capsys.readouterr().err
     assert "minivae[cuda12]" in error and error.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_ctrl_c_keeps_what_was_reached(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from minivae.cli.train import Log
+
+    add = Log.add
+
+    def interrupt(self: Log, row: dict[str, float]) -> None:
+        add(self, row)
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Log, "add", interrupt)
+    assert main(["train", *SMALL]) == 130
+    assert "stopped after 2 of 3 epochs" in capsys.readouterr().err
+    folder = Path("runs/digits-vae-1")
+    assert [row["epoch"] for row in runs.read_history(folder / "history.csv")] == [1, 2]
+    assert len(list((folder / "pictures").iterdir())) == 6
+    assert runs.load_run(folder)[1]["training"]["epochs"] == 2
+    assert main(["evaluate", str(folder), "--samples", "2"]) == 0
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

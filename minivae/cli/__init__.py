@@ -5,6 +5,7 @@ Bad input is one line on standard error and exit status 2; Ctrl-C is 130.
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,9 +32,15 @@ def parser() -> argparse.ArgumentParser:
             description=module.DESCRIPTION,
             epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         module.add_arguments(sub)
     return top
+
+
+def _note(message: Warning | str, *where: object, **rest: object) -> None:
+    """A warning on the command line is one line, without the place in our source."""
+    print(f"minivae: note: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         # Overflow ends a run with one line of advice; NumPy's warnings would only come before it.
-        with np.errstate(all="ignore"):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.showwarning = _note
             COMMANDS[args.command].run(args)
     except KeyboardInterrupt:
-        print("\nminivae: interrupted", file=sys.stderr)
+        print("minivae: interrupted", file=sys.stderr)
         return 130
     except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
         print(f"minivae: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from minivae.layers import ACTIVATIONS
 from minivae.models import VAE, Architecture, smoothed_mean
 from minivae.models.base import Model
 from minivae.optimizers import Adam
-from minivae.training import History, Row, blas_threads, train
+from minivae.training import Row, blas_threads, train
 
 HELP = "train a model and draw its pictures"
 DESCRIPTION = "Train a VAE (or an autoencoder) and write a run folder with numbers and pictures."
@@ -46,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--activation", choices=list(ACTIVATIONS), default="relu", help="default: relu")
     add("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli",
         help="of a pixel given the code; default: bernoulli")  # fmt: skip
-    add("--variance", choices=["shared", "fixed", "pixel"], default="shared",
+    add("--variance", choices=["shared", "fixed", "pixel"],
         help="of a Gaussian pixel: one learned number, the fixed --sigma squared, or an output "
         "of the decoder; default: shared")  # fmt: skip
-    add("--sigma", type=float, default=0.2, metavar="S",
+    add("--sigma", type=float, metavar="S",
         help="its standard deviation, fixed or at the start; default: 0.2")  # fmt: skip
     add("--kl-weight", type=float, default=1.0, metavar="W", help="beta; default: 1, the ELBO")
     add("--free-bits", type=float, default=0.0, metavar="F",
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--validation", type=int, metavar="N",
         help="examples held out of training; default: 250 (digits), 5000 (mnist)")  # fmt: skip
     add("--binarisation", choices=CHOICES,
-        help="of grey pixels: drawn anew at every use, drawn once, at 1/2, or not at all; "
+        help="of grey pixels: none; threshold, at 1/2; fixed, drawn once; new, drawn at every use; "
         "default: new for bernoulli, none for gaussian")  # fmt: skip
     add("--dtype", choices=["float32", "float64"], default="float32", help="default: float32")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
@@ -71,38 +72,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train as asked, then draw."""
+    """Train as asked, then draw; Ctrl-C ends the training, and keeps what it reached."""
     _complete(args)
     dataset = _data(args)
     model = _model(args, dataset)
     optimizer = Adam(args.learning_rate)
-    folder = runs.create(args.out, f"{args.data}-{args.model}")
     threads = blas_threads(model, args.batch_size * args.samples)
-    runs.write_json(folder / "card.json", runs.card(dataset, args.seed, args.device, threads))
-    rows: list[Row] = []
-    written = 0.0
-
-    def after_epoch(row: Row) -> None:
-        nonlocal written
-        rows.append(row)
-        if time.monotonic() - written > 1.0:
-            runs.write_history(folder / "history.csv", rows)
-            written = time.monotonic()
-
+    folder = runs.create(args.out, f"{args.data}-{args.model}")
+    card = runs.card(dataset, args.seed, args.device, threads)
+    runs.write_json(folder / "card.json", card)
     print(f"{_describe(args, dataset, model)}\nrun folder {folder}", flush=True)
-    history = train(
-        model, dataset.train.x, dataset.valid.x,
-        epochs=args.epochs, batch_size=args.batch_size, optimizer=optimizer, seed=args.seed,
-        binarisation="new" if args.binarisation == "new" else "none",
-        after_epoch=after_epoch, **_options(args),
-    )  # fmt: skip
-    runs.save(folder, model, _config(args))
-    runs.write_history(folder / "history.csv", history.rows)
-    pictures = draw(folder, model, dataset, history, args.seed)
-    _report(history, folder, pictures)
+    log, interrupted = Log(folder / "history.csv"), False
+    try:
+        train(
+            model, dataset.train.x, dataset.valid.x,
+            epochs=args.epochs, batch_size=args.batch_size, optimizer=optimizer, seed=args.seed,
+            binarisation="new" if args.binarisation == "new" else "none",
+            progress=None, after_epoch=log.add, **_options(args),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        print(f"\nstopped after {len(log.rows)} of {args.epochs} epochs", file=sys.stderr)
+        if not log.rows:
+            raise
+        args.epochs = len(log.rows)
+        interrupted = True
+    log.write()
+    runs.save(folder, model, _config(args, len(dataset.valid)))
+    pictures = draw(folder, model, dataset, log.rows, args.seed)
+    _report(log.rows, folder, pictures)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
-def draw(folder: Path, model: Model, dataset: Dataset, history: History, seed: int) -> list[Path]:
+class Log:
+    """The history of a run, written to its file while it grows, at most once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows, self.written = path, list[Row](), 0.0
+
+    def add(self, row: Row) -> None:
+        """Take the row of an epoch."""
+        self.rows.append(row)
+        if time.monotonic() - self.written > 1.0:
+            self.write()
+
+    def write(self) -> None:
+        """Write all rows."""
+        runs.write_history(self.path, self.rows)
+        self.written = time.monotonic()
+
+
+def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: int) -> list[Path]:
     """Draw every picture that this model has; returns the files."""
     from minivae import plots  # Matplotlib takes a while to load: only when there is something
 
@@ -112,10 +132,12 @@ def draw(folder: Path, model: Model, dataset: Dataset, history: History, seed: i
     means = to_numpy(model.means(held_out[:10_000]))
     shown = held_out[:48]
     figures = {
-        "curves": plots.curves(history.rows),
+        "curves": plots.curves(rows),
         "reconstructions": plots.reconstructions(shown, to_numpy(model.reconstruct(shown)), shape),
         "samples": plots.samples(
-            to_numpy(model.sample(96, generator("cpu", seed, 0, PICTURES))), shape
+            to_numpy(model.sample(96, generator("cpu", seed, 0, PICTURES))),
+            shape,
+            title="decoded draws of N(0, 1)" + (", the prior" if isinstance(model, VAE) else ""),
         ),
     }
     order = np.argsort(-means.var(axis=0))
@@ -144,9 +166,13 @@ def _complete(args: argparse.Namespace) -> None:
             setattr(args, name, value)
     if args.binarisation is None:
         args.binarisation = "none" if args.likelihood == "gaussian" else "new"
+    if args.likelihood != "gaussian" and (args.variance, args.sigma) != (None, None):
+        raise ValueError("--variance and --sigma belong to --likelihood gaussian")
+    args.variance = args.variance or "shared"
+    args.sigma = 0.2 if args.sigma is None else args.sigma
     if args.model == "ae" and (args.kl_weight, args.free_bits, args.samples) != (1.0, 0.0, 1):
         raise ValueError("an autoencoder has no KL and no samples: --model vae has")
-    if args.kl_weight < 0.0 or args.free_bits < 0.0 or args.samples < 1:
+    if not (0.0 <= args.kl_weight < inf and 0.0 <= args.free_bits < inf and args.samples >= 1):
         raise ValueError(
             "expected --kl-weight and --free-bits of at least 0 and --samples of at least 1, "
             f"got {args.kl_weight}, {args.free_bits} and {args.samples}"
@@ -156,8 +182,6 @@ def _complete(args: argparse.Namespace) -> None:
             "expected --epochs and --batch-size of at least 1 and --seed of at least 0, "
             f"got {args.epochs}, {args.batch_size} and {args.seed}"
         )
-    if args.likelihood == "bernoulli" and args.binarisation == "none":
-        print("note: grey pixels under a Bernoulli: the numbers are no likelihood", file=sys.stderr)
 
 
 def _data(args: argparse.Namespace) -> Dataset:
@@ -182,10 +206,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {"kl_weight": args.kl_weight, "free_bits": args.free_bits, "samples": args.samples}
 
 
-def _config(args: argparse.Namespace) -> dict[str, Any]:
-    data = {
-        "name": args.data, "validation": args.validation, "binarisation": args.binarisation
-    }  # fmt: skip
+def _config(args: argparse.Namespace, n_valid: int) -> dict[str, Any]:
+    data = {"name": args.data, "validation": n_valid, "binarisation": args.binarisation}
     training = {
         "epochs": args.epochs, "batch_size": args.batch_size, "optimizer": "adam",
         "learning_rate": args.learning_rate, "seed": args.seed, **_options(args),
@@ -201,8 +223,8 @@ def _describe(args: argparse.Namespace, dataset: Dataset, model: Model) -> str:
     )
 
 
-def _report(history: History, folder: Path, pictures: list[Path]) -> None:
-    last = history.rows[-1]
+def _report(rows: list[Row], folder: Path, pictures: list[Path]) -> None:
+    last = rows[-1]
     part = "valid" if "valid_reconstruction" in last else "train"
     terms = [
         f"{name} {last[f'{part}_{column}']:.2f}"
@@ -211,6 +233,13 @@ def _report(history: History, folder: Path, pictures: list[Path]) -> None:
     ]
     what = "held-out images" if part == "valid" else "training images"
     print(f"last epoch, {what}: {', '.join(terms)} nats per image")
+    if part == "valid" and "valid_elbo" in last:
+        best = max(rows, key=lambda row: row["valid_elbo"])
+        if best["valid_elbo"] > last["valid_elbo"] + 1.0:
+            print(
+                f"the held-out ELBO was best after epoch {best['epoch']:.0f}, "
+                f"{best['valid_elbo']:.2f}: --epochs {best['epoch']:.0f} would learn less by heart"
+            )
     print("pictures " + " ".join(str(path) for path in pictures))
     print(f"next: minivae evaluate {folder}")
 

@@ -1,8 +1,8 @@
 """Black and white from grey: four ways, because nats differ between them.
 
-A Bernoulli decoder is a density of black-and-white images. On grey values its cross-entropy is not
-a likelihood (its minimum is the data's own entropy, not 0), and thresholding makes the data much
-easier to predict than drawing does. So the way belongs beside every number that is reported.
+A Bernoulli decoder is a distribution of black-and-white images. On grey values its cross-entropy
+is not a likelihood (its minimum is the data's own entropy, not 0), and thresholding makes the data
+much easier to predict than drawing does. So the way belongs beside every number that is reported.
 
     none       the grey values as they are
     threshold  1 where x >= 1/2

@@ -112,7 +112,7 @@ class Gaussian:
         For the standard normal these are mu and (sigma^2 - 1) / 2: the mean is pulled to zero,
         the variance to one.
 
-        Shapes  both as mu.
+        Shapes  mu and logvar (..., B, D), and so are both results.
         """
         exp, expm1 = namespace(self.mu).exp, namespace(self.mu).expm1
         if p is None:

@@ -29,8 +29,8 @@ ROWS = 4_000
 class Estimate:
     """A mean over examples and its standard error, in nats per example.
 
-    The error is the standard deviation over the examples divided by sqrt(N): how far the mean of
-    another test set of this size would lie.  One example has no standard error (nan).
+    The error is the standard deviation over the examples divided by sqrt(N): the standard deviation
+    that this mean has over test sets of this size.  One example has no standard error (nan).
     """
 
     mean: float

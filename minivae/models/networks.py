@@ -15,7 +15,7 @@ LOGVAR_LIMIT = 15.0
 
 PIXEL_LOGVAR_LIMIT = 6.0
 """Bound of a decoder's log-variance per pixel: without one, a pixel that never changes would have
-an infinite likelihood.  sigma is at least 0.05, about one of the 17 grey levels of the digits."""
+an infinite likelihood.  sigma is at least 0.05, a bit less than a grey step of the digits, 1/16."""
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {
     "bernoulli": Bernoulli,
@@ -95,7 +95,8 @@ class Architecture:
 
         data_mean  (D,) the mean of every pixel over the training data.  The output's bias starts
                    there, at its logit for a Bernoulli: the decoder begins by knowing the average
-                   image, and the loss at step 0 is near the independent pixels' entropy.
+                   image.  With output weights of zero the loss at step 0 would be exactly that of
+                   independent pixels; random ones cost several nats more.
         """
         widths = self.hidden[::-1]
         n, D = (self.latent, *widths)[-1], self.n_features
