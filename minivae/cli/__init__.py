@@ -1,4 +1,4 @@
-"""The command line: `minivae train`, `minivae evaluate RUN`, `minivae info`.
+"""The command line: `minivae train`, `minivae evaluate RUN`, `minivae explain-loss` and more.
 
 Bad input is one line on standard error and exit status 2; Ctrl-C is 130.
 """
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 import minivae
-from minivae.cli import evaluate, info, train
+from minivae.cli import evaluate, explain_loss, info, train
 
-COMMANDS = {"train": train, "evaluate": evaluate, "info": info}
+COMMANDS = {"train": train, "evaluate": evaluate, "explain-loss": explain_loss, "info": info}
 
 
 def parser() -> argparse.ArgumentParser:
