@@ -11,7 +11,11 @@ blas.prefer_fast_kernel()
 blas.let_threads_rest()
 
 from minivae.datasets import binarise, binarise_splits, load_digits, load_mnist  # noqa: E402
-from minivae.distributions import Bernoulli, Gaussian  # noqa: E402
+from minivae.distributions import (  # noqa: E402
+    Bernoulli,
+    Categorical,
+    Gaussian,
+)
 from minivae.evaluation import Estimate, estimate_likelihood  # noqa: E402
 from minivae.models import VAE, Architecture, Autoencoder, smoothed_mean  # noqa: E402
 from minivae.optimizers import SGD, Adam  # noqa: E402
@@ -26,6 +30,7 @@ __all__ = [
     "Architecture",
     "Autoencoder",
     "Bernoulli",
+    "Categorical",
     "Estimate",
     "Gaussian",
     "binarise",

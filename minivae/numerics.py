@@ -58,6 +58,24 @@ def logsumexp(x: Array, axis: int = 0) -> Array:
     return xp.squeeze(m + xp.log(total), axis=axis)
 
 
+def softmax(x: Array, axis: int = -1) -> Array:
+    """e^x_c / sum_k e^x_k along ``axis``: positive numbers that sum to one.
+
+    A number taken from all x cancels; with the largest one no exponent is positive.
+
+    Shapes    x (..., C, ...), result the same.
+    Backward  with y = softmax(x), dy_c/dx_k = y_c (1[c = k] - y_k), so
+              dx = y (dy - sum_c dy_c y_c).
+
+    >>> import numpy as np
+    >>> softmax(np.array([1000.0, 1000.0, -1000.0])).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    xp = namespace(x)
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
 def log_mean_exp(x: Array, axis: int = 0) -> Array:
     """log of the mean of exp(x) along ``axis``: `logsumexp` minus log S.
 

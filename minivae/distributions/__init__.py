@@ -10,6 +10,7 @@ the d.
 """
 
 from minivae.distributions.bernoulli import Bernoulli
+from minivae.distributions.categorical import Categorical
 from minivae.distributions.gaussian import Gaussian
 
-__all__ = ["Bernoulli", "Gaussian"]
+__all__ = ["Bernoulli", "Categorical", "Gaussian"]
