@@ -14,6 +14,7 @@ from minivae.datasets import binarise, binarise_splits, load_digits, load_mnist 
 from minivae.distributions import (  # noqa: E402
     Bernoulli,
     Categorical,
+    ContinuousBernoulli,
     Gaussian,
 )
 from minivae.evaluation import Estimate, estimate_likelihood  # noqa: E402
@@ -31,6 +32,7 @@ __all__ = [
     "Autoencoder",
     "Bernoulli",
     "Categorical",
+    "ContinuousBernoulli",
     "Estimate",
     "Gaussian",
     "binarise",

@@ -15,7 +15,7 @@ Letters: S samples, B examples, K latents, D pixels.
 from typing import NamedTuple, Protocol
 
 from minivae.arrays import Array, cast, namespace
-from minivae.distributions import Bernoulli, Gaussian
+from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.parameters import Layer
 
 
@@ -24,7 +24,7 @@ class Networks(Protocol):
 
     encoder: Layer
     decoder: Layer
-    likelihood: type[Bernoulli] | type[Gaussian]
+    likelihood: type[Bernoulli | ContinuousBernoulli | Gaussian]
 
 
 class Elbo(NamedTuple):

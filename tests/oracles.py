@@ -160,8 +160,11 @@ def make_model(
     """A float64 model with a drawn theta, data x (B, D) and noise eps (S, B, K)."""
     shape = Architecture(D, latent, **{"hidden": (3,), **architecture})
     model = kind(shape, dtype="float64")
-    binary = shape.likelihood == "bernoulli"
-    x = rng.integers(0, 2, (B, D)).astype(float) if binary else rng.normal(size=(B, D))
+    x = rng.normal(size=(B, D))
+    if shape.likelihood == "bernoulli":
+        x = rng.integers(0, 2, (B, D)).astype(float)
+    elif shape.likelihood == "continuous-bernoulli":
+        x = rng.random((B, D))
     eps = rng.normal(size=(S, B, latent))
 
     def run() -> None:

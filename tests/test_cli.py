@@ -62,6 +62,8 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
     [
         ["--model", "ae"],
         ["--latent", "5", "--likelihood", "gaussian"],
+        ["--likelihood", "continuous-bernoulli"],
+        ["--model", "ae", "--likelihood", "continuous-bernoulli"],
         ["--likelihood", "gaussian", "--variance", "pixel", "--dtype", "float64"],
         ["--likelihood", "gaussian", "--variance", "fixed", "--sigma", "0.3", "--validation", "0"],
         ["--hidden", "--activation", "gelu", "--binarisation", "threshold", "--latent", "1"],
@@ -79,6 +81,9 @@ def test_every_kind_of_model_trains_draws_and_evaluates(
     out = capsys.readouterr().out
     assert "reconstruction" in out and "nats per image" in out
     assert ("NLL" in out) == ("ae" not in options)
+    density = "--likelihood" in options  # the default is a Bernoulli, of black and white
+    assert ("images of digits, grey" in out) == density
+    assert ("densities of grey values" in out) == (density and "ae" not in options)
 
 
 def test_evaluate_prints_the_numbers_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:

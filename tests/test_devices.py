@@ -30,8 +30,8 @@ from minivae.arrays import (
     uniform,
 )
 from minivae.datasets import binarise
-from minivae.distributions import Bernoulli, Gaussian
-from minivae.numerics import log_mean_exp, logsumexp, sigmoid, softplus
+from minivae.distributions import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
+from minivae.numerics import log_mean_exp, logsumexp, sigmoid, softmax, softplus
 from minivae.parameters import Parameters
 from minivae.training import train
 from minivae.verify import central_difference, layer_errors
@@ -111,7 +111,7 @@ def test_numerics(device: Any) -> None:
     x = np.linspace(-40, 40, 24).reshape(4, 6)
     for dtype in DTYPES:
         a = x.astype(dtype)
-        for f in (softplus, sigmoid, logsumexp, log_mean_exp):
+        for f in (softplus, sigmoid, logsumexp, log_mean_exp, softmax):
             same(f(to_device(a, device)), f(a), device)
 
 
@@ -188,13 +188,49 @@ def test_the_bernoulli(dtype: str, device: Any) -> None:
     same(run(lambda a: to_device(a, device)), run(lambda a: a), device)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_continuous_bernoulli(dtype: str, device: Any) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, 40)).astype(dtype)
+    logits[0, 0, :5] = [0.0, -0.0, 50.0, -50.0, 1e-30]
+    u, x = rng.random((2, 3, 40)).astype(dtype), rng.random((3, 40)).astype(dtype)
+
+    def run(move: Callable[[Any], Any]) -> list[Any]:
+        p, v, w = ContinuousBernoulli(move(logits)), move(x), move(u)
+        values = [p.log_prob(v), p.score(v), p.grad_value(v), p.sample(w), p.pathwise_grad(w, w)]
+        return [*values, p.mean, p.variance]
+
+    same(run(lambda a: to_device(a, device)), run(lambda a: a), device)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_categorical(dtype: str, device: Any) -> None:
+    rng = np.random.default_rng(0)
+    logits, other = rng.normal(size=(2, 3, 4, 5)).astype(dtype)
+    u = rng.random((2, 3, 4)).astype(dtype)
+
+    def run(move: Callable[[Any], Any]) -> list[Any]:
+        q, p = Categorical(move(logits)), Categorical(move(other))
+        x = q.sample(move(u))
+        values = [x, q.log_prob(x), q.score(x), q.grad_value(x), q.mean, q.entropy()]
+        return [*values, q.kl(), q.kl(p), q.kl_grad(), q.kl_grad(p)]
+
+    same(run(lambda a: to_device(a, device)), run(lambda a: a), device)
+
+
 # ---- objectives and models ----
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("likelihood", "variance"),
-    [("bernoulli", "fixed"), ("gaussian", "fixed"), ("gaussian", "shared"), ("gaussian", "pixel")],
+    [
+        ("bernoulli", "fixed"),
+        ("continuous-bernoulli", "fixed"),
+        ("gaussian", "fixed"),
+        ("gaussian", "shared"),
+        ("gaussian", "pixel"),
+    ],
 )
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "softplus", "gelu"])
 @pytest.mark.parametrize("kind", [VAE, Autoencoder])
@@ -222,7 +258,7 @@ def test_objectives(
     same(run(lambda a: to_device(a, device)), want, device)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli", "gaussian"])
 @pytest.mark.parametrize("kind", [VAE, Autoencoder])
 def test_everything_public_of_a_model(kind: Any, likelihood: str, device: Any) -> None:
     architecture = Architecture(5, 2, (4,), likelihood=likelihood)
@@ -268,7 +304,7 @@ def test_optimisers(make: Any, size: int, dtype: str, device: Any) -> None:
     same(run(lambda a: to_device(a, device)), run(lambda a: a), device)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli", "gaussian"])
 @pytest.mark.parametrize("kind", [VAE, Autoencoder])
 def test_an_epoch_of_training(kind: Any, likelihood: str, device: Any) -> None:
     rng = np.random.default_rng(0)

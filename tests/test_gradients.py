@@ -20,6 +20,7 @@ from minivae.arrays import sum_to
 from minivae.distributions import Bernoulli, Gaussian
 from minivae.evaluation import likelihood
 from minivae.layers import ACTIVATIONS, GELU, Constant, Dense, Heads, ReLU, SoftClip, Softplus, Tanh
+from minivae.models.networks import LIKELIHOODS
 from minivae.verify import (
     central_difference,
     complex_step,
@@ -40,7 +41,7 @@ def architectures(hidden: st.SearchStrategy[list[int]]) -> st.SearchStrategy[dic
             "latent": st.integers(1, 3),
             "hidden": hidden,
             "activation": st.sampled_from(sorted(ACTIVATIONS)),
-            "likelihood": st.sampled_from(["bernoulli", "gaussian"]),
+            "likelihood": st.sampled_from(sorted(LIKELIHOODS)),
             "variance": st.sampled_from(["fixed", "shared", "pixel"]),
         }
     )
@@ -64,7 +65,7 @@ def test_the_gradient_of_the_autoencoder(architecture: dict[str, Any], B: int, s
     oracles.check_autoencoder_gradient(B, seed, **architecture)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", sorted(LIKELIHOODS))
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize("kind", [VAE, Autoencoder])
 def test_central_differences_agree(kind: Any, activation: str, likelihood: str) -> None:
@@ -105,13 +106,13 @@ def test_the_slope_along_a_direction(architecture: dict[str, Any], seed: int) ->
 def test_a_complex_array_goes_through_every_public_forward() -> None:
     """What the complex step needs: nothing on the way drops the imaginary part."""
     for name in ACTIVATIONS:
-        for density, variance in (("bernoulli", "fixed"), ("gaussian", "pixel")):
+        for density in LIKELIHOODS:
             model, x, eps = make_model(
                 VAE,
                 np.random.default_rng(0),
                 activation=name,
                 likelihood=density,
-                variance=variance,
+                variance="pixel",
             )
             model.parameters.bind(model.parameters.theta * (1 + 1e-30j))
             result = objectives.elbo(model, x, eps, gradient=False)

@@ -41,7 +41,7 @@ def test_with_a_wrong_posterior_the_estimate_still_finds_the_evidence() -> None:
     assert (result.elbo < log_p - 0.05).all()
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli", "gaussian"])
 def test_a_nonlinear_decoder_against_quadrature(likelihood: str) -> None:
     model, x = scalar_vae(rng(), likelihood)
     view = model.parameters.views(model.parameters.theta)

@@ -28,7 +28,7 @@ BOTH = pytest.mark.parametrize("kind", [VAE, Autoencoder])
         ({"latent": 0}, "latent of at least 1, got 0"),
         ({"hidden": (4, 0)}, r"hidden widths of at least 1, got \[4, 0\]"),
         ({"activation": "swish"}, "relu, tanh, sigmoid, softplus, gelu; got 'swish'"),
-        ({"likelihood": "poisson"}, "bernoulli, gaussian; got 'poisson'"),
+        ({"likelihood": "poisson"}, "bernoulli, continuous-bernoulli, gaussian; got 'poisson'"),
         ({"variance": "free"}, "shared, fixed, pixel; got 'free'"),
         ({"sigma": 0.0}, "sigma between 0 and inf, got 0.0"),
         ({"sigma": math.nan}, "sigma between 0 and inf, got nan"),
@@ -146,7 +146,7 @@ def test_a_gaussian_decoder_starts_at_the_mean_image(kind: Any) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli", "gaussian"])
 def test_shapes_and_dtypes_of_everything_public(kind: Any, likelihood: str) -> None:
     model = kind(Architecture(6, 3, (5,), likelihood=likelihood))
     x = np.random.default_rng(0).random((4, 6))  # float64: the model takes it in its own dtype
@@ -156,7 +156,7 @@ def test_shapes_and_dtypes_of_everything_public(kind: Any, likelihood: str) -> N
     assert isinstance(model.decode(np.zeros((2, 3))), model.likelihood)
     for a in (model.means(x), model.reconstruct(x), model.sample(2, np.random.default_rng(0))):
         assert a.dtype == np.float32
-    if likelihood == "bernoulli":
+    if likelihood != "gaussian":
         assert ((model.reconstruct(x) >= 0) & (model.reconstruct(x) <= 1)).all()
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from minivae import runs
 from minivae.arrays import generator, to_numpy
-from minivae.distributions import Gaussian
+from minivae.distributions import Bernoulli, Gaussian
 from minivae.evaluation import Estimate, estimate_likelihood
 from minivae.models import VAE
 from minivae.training import evaluate_objective
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"  S = {args.samples:,} samples an image, the encoder as proposal")
     if model.likelihood is Gaussian:
         _variance(model, dataset.train.x, rng)
+    if model.likelihood is not Bernoulli:
+        print("  densities of grey values in [0, 1]: comparable with others of the same only")
 
 
 def _variance(model: VAE, x: np.ndarray, rng: Any) -> None:
@@ -84,7 +86,6 @@ def _variance(model: VAE, x: np.ndarray, rng: Any) -> None:
         variances.append(np.exp(to_numpy(p.logvar)).mean(axis=1))
     error, variance = np.concatenate(errors).mean(), np.concatenate(variances).mean()
     print(f"  decoder variance {variance:.5f}; training mean squared error under q {error:.5f}")
-    print("  densities of grey values in [0, 1]: comparable with other densities of the same only")
 
 
 def _what(config: dict[str, Any]) -> str:

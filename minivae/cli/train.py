@@ -16,6 +16,7 @@ from minivae.datasets.binarisation import CHOICES
 from minivae.layers import ACTIVATIONS
 from minivae.models import VAE, Architecture, smoothed_mean
 from minivae.models.base import Model
+from minivae.models.networks import LIKELIHOODS
 from minivae.optimizers import Adam
 from minivae.training import Row, blas_threads, train
 
@@ -26,6 +27,8 @@ EXAMPLES = """examples:
       a VAE with two latents on the 1,797 embedded digits, in under a minute
   minivae train --likelihood gaussian --latent 8
       grey pixels, a Gaussian decoder with one learned variance
+  minivae train --likelihood continuous-bernoulli
+      grey pixels as a density on [0, 1], and no variance to choose
   minivae train --data mnist --epochs 10 --validation 0
       MNIST from the folder mnist/ in $MINIVAE_DATA, trained on all 60,000 images
 """
@@ -45,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hidden", type=int, nargs="*", metavar="N", help=_either("hidden"))
     add("--latent", type=int, metavar="K", help=f"number of latents; {_either('latent')}")
     add("--activation", choices=list(ACTIVATIONS), default="relu", help="default: relu")
-    add("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli",
-        help="of a pixel given the code; default: bernoulli")  # fmt: skip
+    add("--likelihood", choices=list(LIKELIHOODS), default="bernoulli",
+        help="of a pixel given the code: black and white, or a density of grey values (the "
+        "others); default: bernoulli")  # fmt: skip
     add("--variance", choices=["shared", "fixed", "pixel"],
         help="of a Gaussian pixel: one learned number, the fixed --sigma squared, or an output "
         "of the decoder; default: shared")  # fmt: skip
@@ -65,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="examples held out of training; default: 250 (digits), 5000 (mnist)")  # fmt: skip
     add("--binarisation", choices=CHOICES,
         help="of grey pixels: none; threshold, at 1/2; fixed, drawn once; new, drawn at every use; "
-        "default: new for bernoulli, none for gaussian")  # fmt: skip
+        "default: new for bernoulli, none for the densities of grey values")  # fmt: skip
     add("--dtype", choices=["float32", "float64"], default="float32", help="default: float32")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
     add("--out", metavar="DIR", help="a new folder for the run; default: runs/DATA-MODEL-1, ...")
@@ -165,7 +169,7 @@ def _complete(args: argparse.Namespace) -> None:
         if getattr(args, name) is None:
             setattr(args, name, value)
     if args.binarisation is None:
-        args.binarisation = "none" if args.likelihood == "gaussian" else "new"
+        args.binarisation = "new" if args.likelihood == "bernoulli" else "none"
     if args.likelihood != "gaussian" and (args.variance, args.sigma) != (None, None):
         raise ValueError("--variance and --sigma belong to --likelihood gaussian")
     args.variance = args.variance or "shared"

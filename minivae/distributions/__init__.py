@@ -11,6 +11,7 @@ the d.
 
 from minivae.distributions.bernoulli import Bernoulli
 from minivae.distributions.categorical import Categorical
+from minivae.distributions.continuous_bernoulli import ContinuousBernoulli
 from minivae.distributions.gaussian import Gaussian
 
-__all__ = ["Bernoulli", "Categorical", "Gaussian"]
+__all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "Gaussian"]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minivae.arrays import Array, Device, dtype_name, generator, like
-from minivae.distributions import Bernoulli, Gaussian
+from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.models.networks import LIKELIHOODS, Architecture
 from minivae.parameters import Layer, Parameters
 
@@ -54,7 +54,7 @@ class Model:
         """The code of each example, (B, D) -> (B, K): the mean of q(z|x), or the point f(x)."""
         raise NotImplementedError
 
-    def decode(self, z: Array) -> Bernoulli | Gaussian:
+    def decode(self, z: Array) -> Bernoulli | ContinuousBernoulli | Gaussian:
         """p(x|z) for codes z (B, K)."""
         params, _ = self.decoder.forward(self.array(z))
         return self.likelihood(*params)
@@ -74,7 +74,7 @@ class Model:
         """``x`` itself, if it is data that this model can take.
 
         Raises  ValueError, one line, for another shape, no examples, a value that is not finite, or
-                one outside [0, 1] where the likelihood is a Bernoulli.
+                one outside [0, 1] where the likelihood is a Bernoulli, continuous or not.
         """
         D = self.architecture.n_features
         if x.ndim != 2 or x.shape[1] != D or len(x) == 0:
@@ -82,8 +82,9 @@ class Model:
         low, high = x.min(), x.max()
         if not (np.isfinite(low) and np.isfinite(high)):  # inf - inf would be a warning
             raise ValueError("expected finite data, got a nan or an infinity")
-        if self.likelihood is Bernoulli and (low < 0 or high > 1):
-            raise ValueError(f"expected values in [0, 1] for a Bernoulli, got {low} to {high}")
+        if self.likelihood is not Gaussian and (low < 0 or high > 1):
+            name = "Bernoulli" if self.likelihood is Bernoulli else "continuous Bernoulli"
+            raise ValueError(f"expected values in [0, 1] for a {name}, got {low} to {high}")
         return x
 
     def array(self, x: Array) -> Array:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minivae.distributions import Bernoulli, Gaussian
+from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.layers import ACTIVATIONS, Constant, Dense, Heads, SoftClip, Stack
 from minivae.parameters import Layer
 
@@ -17,8 +17,14 @@ PIXEL_LOGVAR_LIMIT = 6.0
 """Bound of a decoder's log-variance per pixel: without one, a pixel that never changes would have
 an infinite likelihood.  sigma is at least 0.05, a bit less than a grey step of the digits, 1/16."""
 
-LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {
+LOGIT_LIMIT = 20.0
+"""Bound of a continuous Bernoulli's logit, for the same reason: 1 / |a| is the width of its
+exponential, at least 0.05 as well.  Without it the digits' margins end at a = -127,000, and one
+held-out image with a speck there cost 20,000 nats."""
+
+LIKELIHOODS: dict[str, type[Bernoulli | ContinuousBernoulli | Gaussian]] = {
     "bernoulli": Bernoulli,
+    "continuous-bernoulli": ContinuousBernoulli,
     "gaussian": Gaussian,
 }
 
@@ -31,7 +37,8 @@ class Architecture:
     latent      K, the number of latents.
     hidden      widths of the encoder's hidden layers; the decoder has them in reverse.
     activation  "relu", "tanh", "sigmoid", "softplus" or "gelu".
-    likelihood  "bernoulli" (binary pixels) or "gaussian" (real numbers).
+    likelihood  "bernoulli" (binary pixels), "continuous-bernoulli" (grey pixels in [0, 1]) or
+                "gaussian" (real numbers).
     variance    of a Gaussian decoder: "shared" (one learned number), "fixed" (the number sigma**2)
                 or "pixel" (a second head of the decoder).
     sigma       the decoder's standard deviation, where it starts or where it is fixed.
@@ -96,32 +103,73 @@ class Architecture:
         data_mean  (D,) the mean of every pixel over the training data.  The output's bias starts
                    there, at its logit for a Bernoulli: the decoder begins by knowing the average
                    image.  With output weights of zero the loss at step 0 would be exactly that of
-                   independent pixels; random ones cost several nats more.
+                   independent pixels; random ones cost several nats more.  For a
+                   continuous Bernoulli it is the logit whose distribution has that mean, or the
+                   nearest that its limit allows.
         """
         widths = self.hidden[::-1]
         n, D = (self.latent, *widths)[-1], self.n_features
         trunk = self.trunk(self.latent, widths)
         if self.likelihood == "bernoulli":
-            return Heads(trunk, logits=Dense(n, D, "glorot", _logit(data_mean)))
+            bias = None if data_mean is None else _logit(_inside(data_mean))
+            return Heads(trunk, logits=Dense(n, D, "glorot", bias))
+        if self.likelihood == "continuous-bernoulli":
+            bias = None if data_mean is None else _continuous_bias(_inside(data_mean))
+            clip = SoftClip(LOGIT_LIMIT)
+            return Heads(trunk, logits=Stack(Dense(n, D, "glorot", bias), clip))
         logvar: Layer
         if self.variance == "pixel":
             limit = PIXEL_LOGVAR_LIMIT
             # what SoftClip turns into 2 log sigma: its inverse, atanh
-            bias = np.full(D, limit * math.atanh(2.0 * math.log(self.sigma) / limit))
-            logvar = Stack(Dense(n, D, "glorot", bias), SoftClip(PIXEL_LOGVAR_LIMIT))
+            start = np.full(D, limit * math.atanh(2.0 * math.log(self.sigma) / limit))
+            logvar = Stack(Dense(n, D, "glorot", start), SoftClip(PIXEL_LOGVAR_LIMIT))
         else:
             logvar = Constant(D, 2.0 * math.log(self.sigma), learned=self.variance == "shared")
         return Heads(trunk, mu=Dense(n, D, "glorot", data_mean), logvar=logvar)
 
 
-def _logit(mean: np.ndarray | None) -> np.ndarray | None:
-    if mean is None:
-        return None
+def _inside(mean: np.ndarray) -> np.ndarray:
     if not (mean.min() > 0.0 and mean.max() < 1.0):
         raise ValueError(
             f"expected data_mean inside (0, 1), got {mean.min()} to {mean.max()}: see smoothed_mean"
         )
+    return mean
+
+
+def _logit(mean: np.ndarray) -> np.ndarray:
     return np.log(mean) - np.log1p(-mean)
+
+
+def _continuous_logit(mean: np.ndarray) -> np.ndarray:
+    """The logit a of a continuous Bernoulli with the given mean, which is not sigmoid(a).
+
+    Where the expected score is zero, so this a is the maximum-likelihood one for a pixel alone.
+    There is no formula for it; Newton's method on E[x] - mean = 0 has the slope Var[x]:
+
+        a  <-  a - (E[x] - mean) / Var[x]
+
+    The start is within 5 %, because 2 E[x] - 1 = coth(a/2) - 2/a is Langevin's function of a/2,
+    whose inverse is near y (3 - y^2) / (1 - y^2) (Cohen 1991); and every step squares the error,
+    so that four reach the rounding unit.
+
+    Shapes  mean (D,) inside (0, 1), result (D,), float64.
+    """
+    mean = mean.astype(np.float64)
+    y = 2.0 * mean - 1.0
+    a = 2.0 * y * (3.0 - y * y) / (4.0 * mean * (1.0 - mean))
+    for _ in range(5):
+        p = ContinuousBernoulli(a)
+        a = a - (p.mean - mean) / p.variance
+    return a
+
+
+def _continuous_bias(mean: np.ndarray) -> np.ndarray:
+    """What SoftClip turns into `_continuous_logit`: its inverse, atanh.
+
+    Logits beyond 95 % of the limit start there, where the clip still has a tenth of its slope.
+    """
+    y = np.clip(_continuous_logit(mean) / LOGIT_LIMIT, -0.95, 0.95)
+    return LOGIT_LIMIT * np.arctanh(y)
 
 
 def smoothed_mean(x: np.ndarray) -> np.ndarray:

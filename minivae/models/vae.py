@@ -10,7 +10,7 @@ from minivae.parameters import Layer
 
 
 class VAE(Model):
-    """q(z|x) = N(mu(x), sigma(x)^2),  p(z) = N(0, 1),  p(x|z) Bernoulli or Gaussian.
+    """q(z|x) = N(mu(x), sigma(x)^2),  p(z) = N(0, 1),  p(x|z) a density of pixels.
 
     Trained by the ELBO, `minivae.objectives.elbo`.
 
