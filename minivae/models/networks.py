@@ -103,9 +103,9 @@ class Architecture:
         data_mean  (D,) the mean of every pixel over the training data.  The output's bias starts
                    there, at its logit for a Bernoulli: the decoder begins by knowing the average
                    image.  With output weights of zero the loss at step 0 would be exactly that of
-                   independent pixels; random ones cost several nats more.  For a
-                   continuous Bernoulli it is the logit whose distribution has that mean, or the
-                   nearest that its limit allows.
+                   independent pixels; random ones cost several nats more.  For a continuous
+                   Bernoulli it is the logit whose distribution has that mean, or the nearest that
+                   its limit allows.
         """
         widths = self.hidden[::-1]
         n, D = (self.latent, *widths)[-1], self.n_features
