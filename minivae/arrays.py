@@ -10,7 +10,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def generator(device: Device, *key: int) -> Any:
     """
     sequence = np.random.SeedSequence(key)
     if device == "cuda":
-        return import_cupy().random.default_rng(int(sequence.generate_state(1, np.uint64)[0]))
+        return import_cupy().random.default_rng(sequence)
     return np.random.default_rng(sequence)
 
 
@@ -134,8 +134,8 @@ def uniform(rng: Any, shape: Sequence[int], other: Array) -> Array:
 BLOCK = 131_072
 """Numbers per block: a few temporaries of this size stay in a core's cache."""
 
-SEVERAL_CORES = 2 * BLOCK
-"""Numbers from which a second core is called: below, waking its thread costs what it saves."""
+PROBE = 64
+"""Numbers that go through a formula first, to see what comes out; a multiple of a cache line."""
 
 
 def fused(formula: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,8 +146,7 @@ def fused(formula: Callable[..., Any]) -> Callable[..., Any]:
             interpreter lock inside its loops, and a block's temporaries stay in the cache.
     others  the formula as it stands.
 
-    The formula must be elementwise, and its result of the dtype of its first argument.  It may
-    also change its arguments in place and return None.
+    The formula must be elementwise.  It may also change its arguments in place and return None.
     """
     kernel: list[Callable[..., Any]] = []
 
@@ -176,35 +175,52 @@ def _may_split(arrays: list[np.ndarray]) -> bool:
 
 
 def _in_blocks(formula: Callable[..., Any], args: tuple[Any, ...]) -> np.ndarray | None:
-    arrays = [a for a in args if isinstance(a, np.ndarray)]
-    out = np.empty(np.broadcast(*arrays).shape if len(arrays) > 1 else args[0].shape, args[0].dtype)
     flat = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in args]
-    flat_out, results = out.reshape(-1), []
+    size = flat[0].size
+
+    def block(lo: int, hi: int) -> Any:
+        return formula(*[a[lo:hi] if isinstance(a, np.ndarray) else a for a in flat])
+
+    first = block(0, PROBE)  # tells the dtype of the result, or that the formula works in place
+    out = None if first is None else np.empty(size, first.dtype)
 
     def run(start: int, stop: int) -> None:
         for lo in range(start, stop, BLOCK):
-            part = slice(lo, min(lo + BLOCK, stop))
-            result = formula(*[a[part] if isinstance(a, np.ndarray) else a for a in flat])
-            results.append(result is not None)
-            if result is not None:
-                flat_out[part] = result
+            hi = min(lo + BLOCK, stop)
+            result = block(lo, hi)
+            if out is not None:
+                out[lo:hi] = result
 
-    _on_all_cores(run, out.size)
-    return out if all(results) else None
+    _on_all_cores(run, PROBE, size)
+    if out is None:
+        return None
+    out[:PROBE] = first
+    return out.reshape(np.broadcast_shapes(*(a.shape for a in args if isinstance(a, np.ndarray))))
 
 
-def _on_all_cores(run: Callable[[int, int], None], size: int) -> None:
-    """Call ``run(start, stop)`` on every core's equal share of ``range(size)``."""
-    n = cores() if size >= SEVERAL_CORES else 1
-    edges = [size * i // n for i in range(n + 1)]
-    # np.errstate lives in the context, and a thread of the pool must obey the caller's.
-    waiting = [
-        _pool().submit(contextvars.copy_context().run, run, edges[i], edges[i + 1])
-        for i in range(1, n)
-    ]
-    run(edges[0], edges[1])
-    for future in waiting:
-        future.result()
+def _on_all_cores(run: Callable[[int, int], None], start: int, stop: int) -> None:
+    """Call ``run(start, stop)`` on every core's equal share of ``range(start, stop)``."""
+    n = max(1, min(cores(), stop // BLOCK))  # for less than a block a thread is not worth waking
+    edges = [start + (stop - start) * i // n for i in range(n + 1)]
+    waiting = [_begin(run, edges[i], edges[i + 1]) for i in range(1, n)]
+    try:
+        run(edges[0], edges[1])
+    finally:  # also when interrupted: nobody may write to the arrays behind the caller's back
+        wait([future for future in waiting if future is not None])
+    for i, future in enumerate(waiting, 1):
+        if future is None:
+            run(edges[i], edges[i + 1])
+        else:
+            future.result()
+
+
+def _begin(run: Callable[[int, int], None], start: int, stop: int) -> Any:
+    """A future of ``run(start, stop)``; None if the interpreter is ending and takes no work."""
+    try:
+        # np.errstate lives in the context, and a thread of the pool must obey the caller's.
+        return _pool().submit(contextvars.copy_context().run, run, start, stop)
+    except RuntimeError:
+        return None
 
 
 @functools.cache
@@ -212,7 +228,7 @@ def cores() -> int:
     """Cores for elementwise work: those this process may use, or fewer if BLAS is told so."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = [os.environ.get(v, "") for v in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")]
-    return max(1, min([allowed or 1] + [int(v) for v in limits if v.isdigit()]))
+    return max(1, min([allowed or 1] + [int(v) for v in limits if v.isdecimal()]))
 
 
 @functools.cache

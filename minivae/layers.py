@@ -6,8 +6,8 @@
 A layer sees rows, (B, n_in) -> (B, n_out), and keeps nothing of the data on itself: what backward
 needs is the cache, one array per layer.  ``dy`` means the gradient of the scalar loss with respect
 to ``y``, always of y's shape; backward returns ``dx`` and adds dW, db to the layer's share of grad.
-With ``need_dx=False`` nothing is returned: the first layer's dx would be the gradient with respect
-to the data.
+With ``need_dx=False`` the result is not used, and a Dense saves itself the product: the first
+layer's dx would be the gradient with respect to the data.
 
 Every activation is elementwise, y_i = f(x_i), so that dx_i = f'(x_i) dy_i; where f' can be told
 from y alone, y is what the layer keeps.

@@ -49,10 +49,11 @@ class Parameters:
         device: Device = "cpu",
     ) -> None:
         self._slots: list[tuple[str, Layer, str, tuple[int, ...], slice]] = []
-        values, start = [np.empty(0)], 0
+        values, start, seen = [np.empty(0)], 0, set[int]()
         for path, layer in _leaves(parts):
-            if any(layer is slot[1] for slot in self._slots):
+            if id(layer) in seen:
                 raise ValueError(f"the layer at {path!r} already stands elsewhere in the model")
+            seen.add(id(layer))
             for name, value in layer.initial(rng).items():
                 stop = start + value.size
                 slot = (f"{path}.{name}", layer, name, value.shape, slice(start, stop))

@@ -48,7 +48,7 @@ def reconstructions(
     originals: np.ndarray, decoded: np.ndarray, image_shape: tuple[int, ...], columns: int = 12
 ) -> Figure:
     """Originals above their reconstructions: pairs of rows, both inputs (N, D)."""
-    pairs = []
+    columns, pairs = min(columns, len(originals)), []
     for start in range(0, len(originals) - columns + 1, columns):
         part = slice(start, start + columns)
         rows = np.concatenate([originals[part], decoded[part]])

@@ -167,11 +167,19 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"{path.parent} is not a run folder: it has no {path.name}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error})") from None
     found = config.get("format") if isinstance(config, dict) else None
-    if found != FORMAT:
+    if found != FORMAT or isinstance(found, bool):
         raise ValueError(f"{path}: expected a run of format {FORMAT}, got {found!r}")
+    data = config.get("data", {"name": "digits", "validation": None, "binarisation": "none"})
+    whole = isinstance(data, dict) and isinstance(data.get("name"), str)
+    if not (
+        whole
+        and isinstance(data.get("binarisation"), str)
+        and type(data.get("validation", 0.5)) in (int, type(None))
+    ):
+        raise ValueError(f"{path}: expected data with name, validation and binarisation")
     return config
 
 
@@ -179,11 +187,17 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file; the zip's checksums are verified on the way."""
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     # zipfile and NumPy's header parser raise many things on damaged bytes, all of which mean this
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: cannot be read ({reason})") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            raise ValueError(f"{path}: expected arrays of real numbers only, but not so {name}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path}: {name} holds a nan or an infinity")
+    return arrays
 
 
 def _fill(model: Model, arrays: Mapping[str, np.ndarray], path: Path) -> None:

@@ -60,7 +60,8 @@ class Meter:
     def add(self, result: Any) -> None:
         """Add a batch: each example counts once, also in a smaller last batch."""
         for name, values in result.terms().items():
-            total = namespace(values).sum(values)
+            xp = namespace(values)
+            total = xp.sum(values, dtype=xp.float64)
             self.sums[name] = self.sums[name] + total if name in self.sums else total
         self.losses = self.losses + result.loss
         self.n += int(values.shape[0])
@@ -130,6 +131,7 @@ def train(
             if held_out is not None:
                 rng = generator(model.device, seed, 0, VALIDATION)  # the same noise every epoch
                 row |= _prefixed("valid", evaluate_objective(model, held_out, rng))
+            _require_finite(model.parameters.theta)
             row["seconds"] = time.perf_counter() - start
             history.rows.append(row)
             if after_epoch is not None:
@@ -159,6 +161,11 @@ def batches(n: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.nd
     """The indices 0..n-1 in random order, in batches; the last one may be smaller."""
     order = rng.permutation(n)
     return (order[i : i + batch_size] for i in range(0, n, batch_size))
+
+
+def _require_finite(theta: Array) -> None:
+    if not math.isfinite(float(namespace(theta).sum(theta))):
+        raise FloatingPointError("the parameters are not finite: try a smaller learning rate")
 
 
 def _is_grey(x: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -309,3 +310,34 @@ def test_a_forked_child_makes_its_own_threads() -> None:
 
 def test_fused_keeps_name_and_docstring() -> None:
     assert softplus.__name__ == "softplus" and "log(1 + e^x)" in (softplus.__doc__ or "")
+
+
+@pytest.mark.parametrize("n", [10, arrays.BLOCK + 1, 3 * arrays.BLOCK + 7])
+@pytest.mark.parametrize("first", ["uint8", "float32", "float64", "complex128"])
+@pytest.mark.parametrize("second", ["float32", "float64", "complex128"])
+def test_the_dtype_of_a_result_does_not_depend_on_the_size(n: int, first: str, second: str) -> None:
+    """Nor on which argument comes first: an imaginary part that gets lost is a gradient of zero."""
+    v, mu = np.ones(n, first), np.full(n, 0.5, second)
+    if second == "complex128":
+        mu = mu + 1e-30j
+    difference = fused(lambda v, mu: v - mu)(v, mu)
+    assert difference.dtype == (v - mu).dtype and np.array_equal(difference, v - mu)
+
+
+def test_an_interrupt_waits_for_the_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "cores", lambda: 2)
+    arrays._pool.cache_clear()
+    x = np.zeros(8 * arrays.BLOCK)
+    main = threading.get_ident()
+
+    def add(a: np.ndarray) -> None:
+        if threading.get_ident() == main and len(a) > arrays.PROBE:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        a += 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        fused(add)(x)
+    after = x.copy()
+    time.sleep(0.1)
+    assert after.sum() > arrays.BLOCK and np.array_equal(after, x)

@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("minivae: interrupted", file=sys.stderr)
         return 130
+    except MemoryError:
+        print("minivae: not enough memory for sizes like these", file=sys.stderr)
+        return 2
     except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
-        print(f"minivae: {error}", file=sys.stderr)
+        print(f"minivae: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

@@ -8,9 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from minivae import runs
-from minivae.arrays import generator, to_numpy
+from minivae.arrays import generator, standard_normal, to_numpy
+from minivae.datasets import Dataset, binarise
 from minivae.distributions import Bernoulli, Gaussian
-from minivae.evaluation import Estimate, estimate_likelihood
+from minivae.evaluation import Estimate, Likelihood, estimate_likelihood
 from minivae.models import VAE
 from minivae.training import evaluate_objective
 
@@ -56,7 +57,14 @@ def run(args: argparse.Namespace) -> None:
         return
     with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
         result = estimate_likelihood(model, x, rng, args.samples, bar.update)
-    bits = 1.0 / (D * math.log(2.0))
+    _table(result, D, probability=model.likelihood is Bernoulli)
+    if model.likelihood is Gaussian:
+        _variance(model, dataset, config, rng)
+    _warn(model, config)
+
+
+def _table(result: Likelihood, D: int, probability: bool) -> None:
+    """The four numbers; bits per dimension only where p(x) is a probability, not a density."""
     for name, values in (
         ("ELBO", result.elbo),
         ("reconstruction", result.reconstruction),
@@ -64,28 +72,36 @@ def run(args: argparse.Namespace) -> None:
         ("NLL", result.nll),
     ):
         e = Estimate.of(values)
-        per_dim = f"  ({e.mean * bits:.4f} bits per dimension)" if name == "NLL" else ""
+        bits = e.mean / (D * math.log(2.0))
+        per_dim = f"  ({bits:.4f} bits per dimension)" if name == "NLL" and probability else ""
         print(f"  {name:14}  {e.mean:9.2f} +- {e.standard_error:.2f} nats per image{per_dim}")
-    print(f"  S = {args.samples:,} samples an image, the encoder as proposal")
-    if model.likelihood is Gaussian:
-        _variance(model, dataset.train.x, rng)
-    if model.likelihood is not Bernoulli:
-        print("  densities of grey values in [0, 1]: comparable with others of the same only")
+    print(f"  S = {result.n_samples:,} samples an image, the encoder as proposal")
 
 
-def _variance(model: VAE, x: np.ndarray, rng: Any) -> None:
+def _variance(model: VAE, dataset: Dataset, config: dict[str, Any], rng: Any) -> None:
     """A learned variance comes to rest at the mean squared error: say both."""
+    how = config["data"]["binarisation"]
+    x = binarise(dataset.train.x, how if how == "new" else "none", np.random.default_rng(0))
     errors, variances = [], []
     for start in range(0, len(x), 500):
         batch = model.array(x[start : start + 500])
         q = model.encode(batch)
-        noise = rng.standard_normal(q.mu.shape, dtype=q.mu.dtype)
-        p = model.decode(q.sample(noise))
-        errors.append(to_numpy((batch - p.mean) ** 2).mean(axis=1))
+        p = model.decode(q.sample(standard_normal(rng, q.mu.shape, q.mu)))
         assert isinstance(p, Gaussian)
+        errors.append(to_numpy((batch - p.mean) ** 2).mean(axis=1))
         variances.append(np.exp(to_numpy(p.logvar)).mean(axis=1))
     error, variance = np.concatenate(errors).mean(), np.concatenate(variances).mean()
     print(f"  decoder variance {variance:.5f}; training mean squared error under q {error:.5f}")
+
+
+def _warn(model: VAE, config: dict[str, Any]) -> None:
+    """What these numbers are not."""
+    grey = config["data"]["binarisation"] == "none"
+    if model.likelihood is Bernoulli and grey:
+        print("  grey pixels under a Bernoulli: these numbers are no likelihood")
+    if model.likelihood is not Bernoulli:
+        values = "grey values in [0, 1]" if grey else "values that are only 0 and 1"
+        print(f"  densities of {values}: comparable with others of the same only")
 
 
 def _what(config: dict[str, Any]) -> str:

@@ -77,6 +77,8 @@ def estimate_likelihood(
     n_samples  S, at least 1; all of them are used for every example, in chunks of decoder rows.
     progress   called with the number of examples that are done.
     """
+    if not isinstance(model, VAE):
+        raise TypeError(f"expected a VAE, got {type(model).__name__}: it has no q(z|x)")
     if n_samples < 1:
         raise ValueError(f"expected n_samples of at least 1, got {n_samples}")
     model.check(x)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.arrays import Array, Device, dtype_name, generator, like
+from minivae.arrays import Array, Device, dtype_name, generator, like, standard_normal
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.models.networks import LIKELIHOODS, Architecture
 from minivae.parameters import Layer, Parameters
@@ -68,7 +68,8 @@ class Model:
 
         To sample pixels too, draw from the distribution: ``model.decode(z).sample(noise)``.
         """
-        return self.decode(rng.standard_normal((n, self.architecture.latent))).mean
+        z = standard_normal(rng, (n, self.architecture.latent), self.parameters.theta)
+        return self.decode(z).mean
 
     def check(self, x: np.ndarray) -> np.ndarray:
         """``x`` itself, if it is data that this model can take.
@@ -77,6 +78,8 @@ class Model:
                 one outside [0, 1] where the likelihood is a Bernoulli, continuous or not.
         """
         D = self.architecture.n_features
+        if x.dtype.kind not in "fiub":
+            raise ValueError(f"expected real numbers, got an array of {x.dtype}")
         if x.ndim != 2 or x.shape[1] != D or len(x) == 0:
             raise ValueError(f"expected data of shape (N, {D}) with N of at least 1, got {x.shape}")
         low, high = x.min(), x.max()
