@@ -1,15 +1,32 @@
 """The command line as a person uses it: a run folder, numbers with units, one line on bad input."""
 
+import argparse
 import json
+import math
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from minivae import estimate_likelihood, runs
+from minivae import (
+    VAE,
+    Architecture,
+    Autoencoder,
+    estimate_likelihood,
+    load_digits,
+    plots,
+    runs,
+    smoothed_mean,
+)
+from minivae.arrays import generator
 from minivae.cli import main
+from minivae.cli import train as command
+from minivae.cli.evaluate import EVALUATION
+from minivae.datasets import Dataset, binarise_splits
+from minivae.datasets.binarisation import CHOICES
 
 SMALL = ["--epochs", "3", "--hidden", "16", "--batch-size", "200"]
 
@@ -98,15 +115,152 @@ def test_evaluate_prints_the_numbers_of_the_library(capsys: pytest.CaptureFixtur
     model, config = runs.load_run("run")
     x = runs.load_data(config).test.x
     assert x.shape == (250, 64) and set(np.unique(x)) == {0.0, 1.0}
-    from minivae.arrays import generator
-    from minivae.cli.evaluate import EVALUATION
-
     result = estimate_likelihood(model, x, generator("cpu", 4, 0, EVALUATION), 50)  # type: ignore[arg-type]
-    for name, values in (("ELBO", result.elbo), ("KL", result.kl), ("NLL", result.nll)):
+    for name, values in (
+        ("ELBO", result.elbo),
+        ("reconstruction", result.reconstruction),
+        ("KL", result.kl),
+        ("NLL", result.nll),
+    ):
         mean, error = printed[name][:2]
         assert mean == pytest.approx(values.mean(), abs=0.006)
         assert error == pytest.approx(values.std(ddof=1) / np.sqrt(250), abs=0.006)
     assert printed["NLL"][0] <= -printed["ELBO"][0]
+    assert printed["NLL"][2] == pytest.approx(result.nll.mean() / 64 / math.log(2), abs=6e-5)
+
+
+# ---- what was asked for is what is done, and what is written ----
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[Any, ...]:
+    """The model, x, valid_x and the keywords that `minivae train` would begin to train with."""
+    calls: list[tuple[Any, ...]] = []
+
+    def stop(*positional: Any, **keywords: Any) -> None:
+        calls.append((*positional, keywords))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "train", stop)
+    assert main(["train", *options]) == 130
+    return calls[0]
+
+
+def digits(validation: int, how: str) -> Dataset:
+    return binarise_splits(load_digits().with_validation(validation), how)
+
+
+@pytest.mark.parametrize("how", CHOICES)
+def test_it_trains_on_the_pixels_and_watches_the_split_that_were_asked_for(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--binarisation", how, "--validation", "100")
+    _, x, valid_x, keywords = asked(monkeypatch, *options)
+    want = digits(100, how)
+    assert np.array_equal(x, want.train.x) and np.array_equal(valid_x, want.valid.x)
+    assert keywords["binarisation"] == ("new" if how == "new" else "none")
+
+
+def test_every_option_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = "--epochs 7 --batch-size 50 --learning-rate 0.002 --seed 6"
+    options += " --kl-weight 0.5 --free-bits 0.25 --samples 2"
+    *_, keywords = asked(monkeypatch, *options.split())
+    optimizer = keywords.pop("optimizer")
+    assert type(optimizer).__name__ == "Adam" and optimizer.learning_rate == 0.002
+    del keywords["progress"], keywords["after_epoch"], keywords["binarisation"]
+    assert keywords == {
+        "epochs": 7, "batch_size": 50, "seed": 6, "kl_weight": 0.5, "free_bits": 0.25, "samples": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "kind"), [("vae", VAE), ("ae", Autoencoder)])
+def test_every_option_reaches_the_model(
+    name: str, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = f"--model {name} --hidden 11 7 --latent 3 --activation tanh --likelihood gaussian"
+    options += " --variance pixel --sigma 0.3 --seed 6 --dtype float64"
+    model, x, *_ = asked(monkeypatch, *options.split())
+    architecture = Architecture(64, 3, (11, 7), "tanh", "gaussian", "pixel", 0.3)
+    assert type(model) is kind and model.architecture == architecture
+    want = kind(architecture, smoothed_mean(x), 6, "float64").parameters.theta
+    assert model.parameters.theta.dtype == np.float64
+    assert np.array_equal(model.parameters.theta, want)
+
+
+def test_config_json_says_all_that_was_asked_for() -> None:
+    options = "--hidden 11 7 --latent 3 --activation tanh --dtype float64 --binarisation threshold"
+    options += " --epochs 2 --batch-size 50 --learning-rate 0.002 --seed 6 --validation 100"
+    options += " --kl-weight 0.5 --free-bits 0.25 --samples 2 --out run"
+    options += " --likelihood gaussian --variance pixel --sigma 0.3"
+    assert main(["train", *options.split()]) == 0
+    assert json.loads(Path("run/config.json").read_text()) == {
+        "format": runs.FORMAT,
+        "architecture": {
+            "n_features": 64, "latent": 3, "hidden": [11, 7], "activation": "tanh",
+            "likelihood": "gaussian", "variance": "pixel", "sigma": 0.3,
+        },
+        "dtype": "float64",
+        "model": "vae",
+        "data": {"name": "digits", "validation": 100, "binarisation": "threshold"},
+        "training": {
+            "epochs": 2, "batch_size": 50, "optimizer": "adam", "learning_rate": 0.002, "seed": 6,
+            "kl_weight": 0.5, "free_bits": 0.25, "samples": 2,
+        },
+    }  # fmt: skip
+    assert json.loads(Path("run/card.json").read_text())["seed"] == 6
+
+
+def test_card_json_names_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is made on the CPU all the same, so that this needs no GPU."""
+    right = command._model
+
+    def on_the_cpu(args: argparse.Namespace, dataset: Dataset) -> Any:
+        return right(argparse.Namespace(**{**vars(args), "device": "cpu"}), dataset)
+
+    for device in ("cpu", "cuda"):
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "_model", on_the_cpu)
+            asked(patch, "--device", device, "--out", device)
+        assert json.loads(Path(device, "card.json").read_text())["device"] == device
+
+
+@pytest.mark.parametrize("how", CHOICES)
+@pytest.mark.parametrize("validation", [0, 100])
+def test_a_run_finds_its_data_again(how: str, validation: int) -> None:
+    data = {"name": "digits", "validation": validation, "binarisation": how}
+    got, want = runs.load_data({"data": data}), digits(validation, how)
+    for part in ("train", "valid", "test"):
+        assert np.array_equal(getattr(got, part).x, getattr(want, part).x)
+        assert np.array_equal(getattr(got, part).y, getattr(want, part).y)
+
+
+# ---- pictures ----
+
+
+@pytest.mark.parametrize(("kind", "mean"), [(VAE, "encoder.mu.W"), (Autoencoder, "encoder.code.W")])
+def test_pictures_show_held_out_images_and_the_latents_that_are_used_most(
+    kind: Any, mean: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: dict[str, Any] = {}
+    monkeypatch.setattr(runs, "write_figure", lambda path, figure: figures.update({path: figure}))
+    dataset = digits(5, "fixed")
+    model = kind(Architecture(64, 3, (20,)))
+    model.parameters.views(model.parameters.theta)[mean][...] *= [1.0, 9.0, 3.0]
+    rows = [{"epoch": e, "train_reconstruction": -e} for e in (1.0, 2.0)]
+    files = command.draw(Path("run"), model, dataset, rows, seed=0)
+    by_name = {path.stem: figures[path] for path in files}
+    held_out = np.concatenate([dataset.valid.x, dataset.test.x])  # 5 and 250
+
+    page = by_name["reconstructions"].axes[0].images[0].get_array()
+    assert np.array_equal(page[:8], plots.mosaic(held_out[:12], (8, 8), 12))
+    decoded = model.reconstruct(held_out[:48])[:12]
+    assert np.array_equal(page[9:17], plots.mosaic(decoded, (8, 8), 12))
+
+    dots = by_name["latents"].axes[0].collections[0]
+    assert np.allclose(dots.get_offsets(), model.means(held_out)[:, [1, 2]])
+    assert np.array_equal(dots.get_array(), np.concatenate([dataset.valid.y, dataset.test.y]))
+
+
+# ---- what can go wrong ----
 
 
 @pytest.mark.parametrize(

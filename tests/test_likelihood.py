@@ -129,6 +129,19 @@ def test_really_as_many_samples_as_were_asked_for(monkeypatch: pytest.MonkeyPatc
     assert np.isfinite(result.nll).all()
 
 
+def test_chunks_of_samples_are_parts_of_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 samples in chunks of 7 and 3: no noise is used twice, and no chunk is left out."""
+    model, x, _ = make_model(VAE, rng())
+    monkeypatch.setattr("minivae.evaluation.likelihood.ROWS", 7)
+    got = estimate_likelihood(model, x, rng(3), n_samples=10)
+    draws = rng(3).standard_normal((3, 10, 1, 2))  # with 7 rows, one example at a time
+    for i, eps in enumerate(draws):
+        one = x[i : i + 1]
+        log_p, ratio = log_weights(model, one, model.encode(one), eps)
+        assert np.allclose(got.nll[i], -log_mean_exp(log_p + ratio, axis=0), rtol=1e-13)
+        assert np.allclose(got.reconstruction[i], log_p.mean(), rtol=1e-13)
+
+
 def test_progress_reaches_the_number_of_examples() -> None:
     model, x, _ = make_model(VAE, rng(), B=5)
     steps: list[int] = []

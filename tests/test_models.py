@@ -90,7 +90,25 @@ def test_no_input_drives_a_logvar_beyond_its_limit() -> None:
     assert np.abs(q.logvar).max() > 14 and np.isfinite(q.kl()).all()
 
 
+def test_sigma_lies_in_the_documented_range() -> None:
+    model = VAE(Architecture(3, 2, (4,)), dtype="float64")
+    model.parameters.views(model.parameters.theta)["encoder.logvar.0.b"][...] = [-1e9, 1e9]
+    sigma = np.exp(0.5 * model.encode(np.ones((1, 3))).logvar[0])
+    assert sigma == pytest.approx([5.5e-4, 1.8e3], rel=0.01)
+
+
 # ---- the start ----
+
+
+@pytest.mark.parametrize("kind", [VAE, Autoencoder])
+def test_weights_start_with_the_variance_of_he_inside_and_of_glorot_at_the_ends(kind: Any) -> None:
+    model = kind(Architecture(200, 60, (300, 100)))
+    for name, W in model.parameters.views(model.parameters.theta).items():
+        if name.endswith("W"):
+            n_in, n_out = W.shape
+            fan = n_in if "trunk" in name else n_in + n_out
+            # A variance of 6,000 numbers or more varies by at most 2 %.
+            assert W.var() == pytest.approx(2.0 / fan, rel=0.1), name
 
 
 def test_the_same_seed_gives_the_same_model() -> None:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from minivae import SGD, VAE, Adam, Architecture, Autoencoder, load_digits, smoothed_mean, train
+from minivae import (
+    SGD,
+    VAE,
+    Adam,
+    Architecture,
+    Autoencoder,
+    blas,
+    load_digits,
+    smoothed_mean,
+    train,
+)
 from minivae.arrays import generator
+from minivae.cli.evaluate import EVALUATION
+from minivae.cli.train import PICTURES
 from minivae.datasets import binarise
+from minivae.models.base import INITIAL_VALUES
 from minivae.objectives import Reconstruction
 from minivae.training import (
+    BINARISE,
     NOISE,
     SHUFFLE,
     VALIDATION,
@@ -40,6 +56,19 @@ def binary(grey: np.ndarray) -> np.ndarray:
 
 def run(model: Any, x: np.ndarray, **options: Any) -> History:
     return train(model, x, **{"epochs": 2, "batch_size": 64, "progress": False, **options})
+
+
+def batches_of(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """A list that will hold every batch that reaches the model's objective."""
+    seen: list[np.ndarray] = []
+    right = model.objective
+
+    def spy(batch: np.ndarray, *rest: Any, **options: Any) -> Any:
+        seen.append(batch.copy())
+        return right(batch, *rest, **options)
+
+    monkeypatch.setattr(model, "objective", spy)
+    return seen
 
 
 def without_seconds(history: History) -> list[dict[str, float]]:
@@ -72,6 +101,46 @@ def test_training_is_what_its_four_lines_say(kind: Any, binary: np.ndarray) -> N
         means.append(total / 300)
     assert np.array_equal(model.parameters.theta, twin.parameters.theta)
     assert np.allclose(history["train_reconstruction"], means, rtol=1e-6)  # sums of float32
+
+
+def test_no_two_purposes_share_their_randomness() -> None:
+    purposes = {INITIAL_VALUES, SHUFFLE, NOISE, BINARISE, VALIDATION, EVALUATION, PICTURES}
+    assert len(purposes) == 7
+
+
+def test_new_pixels_are_drawn_with_the_generator_of_their_key(
+    grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, want = small(), []
+    seen = batches_of(model, monkeypatch)
+    run(model, grey, seed=5, binarisation="new")
+    for epoch in range(2):
+        pixels = generator("cpu", 5, epoch, BINARISE)
+        for rows in batches(300, 64, generator("cpu", 5, epoch, SHUFFLE)):
+            want.append(binarise(grey[rows], "new", pixels))
+    assert all(np.array_equal(*pair) for pair in zip(seen, want, strict=True))
+
+
+def test_new_pixels_are_black_or_white_afresh_each_time_and_grey_on_average(
+    grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small()
+    seen = batches_of(model, monkeypatch)
+    run(model, np.repeat(grey[:1], 300, axis=0), epochs=4, batch_size=300, binarisation="new")
+    assert len(seen) == 4 and set(np.unique(seen)) == {0.0, 1.0}
+    assert not any(np.array_equal(seen[0], other) for other in seen[1:])
+    # A mean over 1,200 draws has a standard deviation of at most 0.0145.
+    assert np.abs(np.concatenate(seen).mean(axis=0) - grey[0]).max() < 0.06
+
+
+def test_pixels_are_left_as_they_are_unless_asked(
+    binary: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = small(), 0.25 + 0.5 * binary
+    seen = batches_of(model, monkeypatch)
+    with pytest.warns(UserWarning, match="grey pixels"):
+        run(model, x)
+    assert set(np.unique(np.concatenate(seen))) == {0.25, 0.75}
 
 
 @BOTH
@@ -171,6 +240,19 @@ def test_weights_and_floors_of_training_do_not_reach_validation(binary: np.ndarr
     assert row["valid_elbo"] == pytest.approx(float(plain.elbo.mean()), rel=1e-6)
 
 
+def test_validation_has_the_same_noise_in_every_epoch(binary: np.ndarray) -> None:
+    """With weights that stand still, validation stands still, too; training does not."""
+
+    class Still(SGD):
+        def step(self, theta: Any, grad: Any) -> None:
+            pass
+
+    options = {"valid_x": binary[:40], "epochs": 3, "optimizer": Still()}
+    first, other = (run(small(), binary, seed=seed, **options) for seed in (0, 1))
+    assert len(set(first["valid_elbo"])) == 1 and len(set(first["train_elbo"])) == 3
+    assert first["valid_elbo"] != other["valid_elbo"]
+
+
 def test_an_example_in_a_small_last_batch_counts_as_much_as_any() -> None:
     meter = Meter()
     for values in ([1.0, 1.0, 1.0], [5.0]):
@@ -245,3 +327,27 @@ def test_what_makes_no_sense_is_refused(
 
 def test_a_batch_larger_than_the_data_is_the_data(binary: np.ndarray) -> None:
     assert len(run(small(), binary[:5], batch_size=1000).rows) == 2
+
+
+@pytest.mark.parametrize(("samples", "threads"), [(1, 1), (40, None)])
+def test_small_products_are_trained_with_one_thread(
+    samples: int, threads: int | None, binary: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest product has 64 * samples * 64 * 20 multiply-adds, to compare with 3 million."""
+    model, limit, during = small(), ["outside"], []
+    right = model.objective
+
+    @contextlib.contextmanager
+    def inside(n: int | None) -> Iterator[None]:
+        limit.append(n)  # type: ignore[arg-type]
+        yield
+        limit.pop()
+
+    def spy(*args: Any, **options: Any) -> Any:
+        during.append(limit[-1])
+        return right(*args, **options)
+
+    monkeypatch.setattr(blas, "threads", inside)
+    monkeypatch.setattr(model, "objective", spy)
+    run(model, binary, samples=samples, epochs=1)
+    assert set(during) == {threads}
