@@ -25,12 +25,16 @@ EXAMPLES = """examples:
       a VAE with two latents on the 1,797 embedded digits, in under a minute
   minivae train --likelihood gaussian --latent 8
       grey pixels, a Gaussian decoder with one learned variance
+  minivae train --data sprites
+      squares, ellipses and hearts, drawn with known factors; --data glyphs: letters in 16 faces
   minivae train --data mnist --epochs 10 --validation 0
       MNIST from the folder mnist/ in $MINIVAE_DATA, trained on all 60,000 images
 """
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"hidden": [256, 128], "latent": 2, "epochs": 400, "batch_size": 64},
+    "sprites": {"hidden": [400], "latent": 10, "epochs": 100, "batch_size": 128},
+    "glyphs": {"hidden": [400], "latent": 20, "epochs": 100, "batch_size": 128},
     "mnist": {"hidden": [400], "latent": 20, "epochs": 10, "batch_size": 128},
 }
 PICTURES = 7  # the purpose of the generator that draws the codes of samples.png
@@ -61,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=float, default=1e-3, metavar="R", help="of Adam; default: 0.001")
     add("--seed", type=int, default=0, help="of all randomness; default: 0")
     add("--validation", type=int, metavar="N",
-        help="examples held out of training; default: 250 (digits), 5000 (mnist)")  # fmt: skip
+        help="examples held out of training; "
+        "default: 250 (digits), 1000 (sprites, glyphs), 5000 (mnist)")  # fmt: skip
     add("--binarisation", choices=CHOICES,
         help="of grey pixels: drawn anew at every use, drawn once, at 1/2, or not at all; "
         "default: new for bernoulli, none for gaussian")  # fmt: skip
@@ -128,8 +133,9 @@ def draw(folder: Path, model: Model, dataset: Dataset, history: History, seed: i
     if K >= 2:
         first, second = (0, 1) if K == 2 else (int(order[0]), int(order[1]))
         figures["latents"] = plots.latents(
-            means, labels[:10_000], (first, second), prior=isinstance(model, VAE)
-        )
+            means, labels[:10_000], (first, second), prior=isinstance(model, VAE),
+            names=dataset.class_names or tuple("0123456789"),
+        )  # fmt: skip
     files = []
     for name, figure in figures.items():
         files.append(folder / "pictures" / f"{name}.png")
@@ -216,8 +222,9 @@ def _report(history: History, folder: Path, pictures: list[Path]) -> None:
 
 
 def _either(name: str) -> str:
-    shown = {
-        data: " ".join(map(str, v)) if isinstance(v := values[name], list) else v
-        for data, values in DEFAULTS.items()
-    }
-    return f"default: {shown['digits']} (digits), {shown['mnist']} (mnist)"
+    """The defaults of an option as help: each value with the data it is for."""
+    shown: dict[str, list[str]] = {}
+    for data, values in DEFAULTS.items():
+        v = values[name]
+        shown.setdefault(" ".join(map(str, v)) if isinstance(v, list) else str(v), []).append(data)
+    return "default: " + ", ".join(f"{v} ({', '.join(data)})" for v, data in shown.items())
