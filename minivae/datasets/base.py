@@ -30,7 +30,9 @@ class Split:
             raise ValueError(f"Split: {len(self.x)} images but {len(self.y)} labels")
         if self.factors is not None:
             if self.factors.ndim != 2 or self.factors.dtype != np.float64:
-                raise ValueError(f"Split: expected factors (N, F) float64, got {_kind(self.factors)}")
+                raise ValueError(
+                    f"Split: expected factors (N, F) float64, got {_kind(self.factors)}"
+                )
             if len(self.factors) != len(self.x):
                 raise ValueError(f"Split: {len(self.x)} images but {len(self.factors)} factors")
         # Written so that a NaN, which makes every comparison false, is refused as well.

@@ -1,7 +1,8 @@
 """Glyphs: characters in the fonts that come with Matplotlib, with seven known factors.
 
-Character, family, weight, slant, size, x and y. The outlines are Matplotlib's (`TextPath`, its public
-way from a character to a curve, unhinted); from there on the pixels are our own, as for the sprites.
+Character, family, weight, slant, size, x and y. The outlines are Matplotlib's (`TextPath`, its
+public way from a character to a curve, unhinted); from there on the pixels are our own, as for the
+sprites.
 
 The fonts: DejaVu Sans, DejaVu Sans Mono, DejaVu Serif (Bitstream Vera licence) and STIX (SIL Open
 Font License), each with its own bold, oblique or italic, and bold oblique face: nothing is sheared
@@ -9,7 +10,9 @@ or thickened here.
 """
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,20 +41,20 @@ LEVELS: dict[str, tuple[float, ...]] = {
     "family": (0, 1, 2, 3),
     "weight": (0, 1),
     "slant": (0, 1),
-    "size": (14, 16, 18, 20),
+    "size": (16, 18, 20),
     "x": (-2, -1, 0, 1, 2),
     "y": (-2, -1, 0, 1, 2),
 }
 
 
 def load_glyphs(n_train: int = 10_000, n_valid: int = 1000, n_test: int = 1000) -> Dataset:
-    """Glyphs: images of 28 x 28, a fixed choice of the 41,600 in the grid; y is the character.
+    """Glyphs: images of 28 x 28, a fixed choice of the 31,200 in the grid; y is the character.
 
     Shapes    x (N, 784) float32, bytes divided by 255; factors (N, 7) float64, see `draw_glyphs`.
     Split     the grid in the order of `fixed_order`: first train, then valid, then test. Every
               image of the grid is different, so none is in two splits.
-    sha256    see `worlds.world`. Another version of Matplotlib or FreeType may bring other outlines,
-              and the digest will say so.
+    sha256    see `worlds.world`. Another version of Matplotlib or FreeType may bring other
+              outlines, and the digest will say so.
     Raises    FileNotFoundError if a face is missing; ValueError if more images are asked for than
               there are.
     """
@@ -60,9 +63,9 @@ def load_glyphs(n_train: int = 10_000, n_valid: int = 1000, n_test: int = 1000) 
 
 
 def glyphs_grid() -> tuple[np.ndarray, np.ndarray]:
-    """All combinations: images (41600, 28, 28) uint8 and factors (41600, 7), the last one fastest.
+    """All combinations: images (31200, 28, 28) uint8 and factors (31200, 7), the last one fastest.
 
-    So images.reshape(26, 4, 2, 2, 4, 5, 5, 28, 28) has one axis for each factor.
+    So images.reshape(26, 4, 2, 2, 3, 5, 5, 28, 28) has one axis for each factor.
     """
     factors = factor_table(LEVELS)
     return draw_glyphs(factors), factors
@@ -139,10 +142,11 @@ def _curves(face: Path, character: str) -> tuple[np.ndarray, ...]:
     from matplotlib.textpath import TextPath
 
     path = TextPath((0.0, 0.0), character, size=100, prop=FontProperties(fname=face))
-    segments = list(path.iter_bezier())
     box = path.get_extents()
     middle = np.array([box.x0 + box.x1, box.y0 + box.y1]) / 2
-    kept = [segment.control_points for segment, code in segments if code != Outline.MOVETO]
+    # Every (curve, code) of the path; MOVETO begins a contour and is a point.
+    pairs: Iterable[Any] = path.iter_bezier()
+    kept = [curve.control_points for curve, code in pairs if code != Outline.MOVETO]
     return tuple((points - middle) / 100 for points in kept)
 
 
@@ -161,7 +165,7 @@ def _steps(face: Path, character: str, size: float) -> np.ndarray:
 
 
 def _bezier(points: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """A Bezier curve at times t (T,), by de Casteljau: halve the number of legs by mixing, (T, 2)."""
+    """A Bezier curve at times t (T,), by de Casteljau: mix neighbours until one is left."""
     mixed = np.repeat(points[:, None], len(t), axis=1)
     while len(mixed) > 1:
         mixed = mixed[:-1] + t[:, None] * (mixed[1:] - mixed[:-1])

@@ -21,15 +21,15 @@ FIXED = 2.0**-16  # pixels; corners are rounded to multiples of it
 
 LEVELS: dict[str, tuple[float, ...]] = {
     "shape": (0, 1, 2),
-    "scale": (6, 7, 8, 9, 10, 11),
+    "scale": (8, 9, 10, 11, 12),
     "rotation": tuple(k / 16 for k in range(16)),
-    "x": tuple(range(-5, 6)),
-    "y": tuple(range(-5, 6)),
+    "x": tuple(range(-4, 5)),
+    "y": tuple(range(-4, 5)),
 }
 
 
 def load_sprites(n_train: int = 10_000, n_valid: int = 1000, n_test: int = 1000) -> Dataset:
-    """Sprites: images of 28 x 28, a fixed choice of the 34,848 in the grid; y is the shape.
+    """Sprites: images of 28 x 28, a fixed choice of the 19,440 in the grid; y is the shape.
 
     Shapes    x (N, 784) float32, bytes divided by 255; factors (N, 5) float64, see `draw_sprites`.
     Split     the grid in the order of `fixed_order`: first train, then valid, then test. Every
@@ -41,9 +41,9 @@ def load_sprites(n_train: int = 10_000, n_valid: int = 1000, n_test: int = 1000)
 
 
 def sprites_grid() -> tuple[np.ndarray, np.ndarray]:
-    """All combinations: images (34848, 28, 28) uint8 and factors (34848, 5), the last one fastest.
+    """All combinations: images (19440, 28, 28) uint8 and factors (19440, 5), the last one fastest.
 
-    So images.reshape(3, 6, 16, 11, 11, 28, 28) has one axis for each factor.
+    So images.reshape(3, 5, 16, 9, 9, 28, 28) has one axis for each factor.
     """
     factors = factor_table(LEVELS)
     return draw_sprites(factors), factors

@@ -1,4 +1,4 @@
-"""What the rendered worlds share: a table of all factor combinations, and a fixed choice from it."""
+"""What the rendered worlds share: all combinations of the factors, and a fixed choice of them."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
