@@ -33,8 +33,8 @@ EXAMPLES = """examples:
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"hidden": [256, 128], "latent": 2, "epochs": 400, "batch_size": 64},
-    "sprites": {"hidden": [400], "latent": 10, "epochs": 100, "batch_size": 128},
-    "glyphs": {"hidden": [400], "latent": 20, "epochs": 100, "batch_size": 128},
+    "sprites": {"hidden": [512, 256], "latent": 8, "epochs": 80, "batch_size": 128},
+    "glyphs": {"hidden": [512, 256], "latent": 20, "epochs": 80, "batch_size": 128},
     "mnist": {"hidden": [400], "latent": 20, "epochs": 10, "batch_size": 128},
 }
 PICTURES = 7  # the purpose of the generator that draws the codes of samples.png

@@ -99,9 +99,9 @@ def draw_glyphs(factors: np.ndarray) -> np.ndarray:
     names, glyph = np.unique(factors[:, :4].astype(np.int64), axis=0, return_inverse=True)
     rows = np.split(np.argsort(glyph, kind="stable"), np.cumsum(np.bincount(glyph))[:-1])
     faces = _faces()
-    for (character, *face), which in zip(names, rows, strict=True):
+    for (character, family, weight, slant), which in zip(names.tolist(), rows, strict=True):
         size = factors[which, 4].max()
-        steps = _steps(faces[tuple(face)], CHARACTERS[character], float(size))
+        steps = _steps(faces[family, weight, slant], CHARACTERS[character], float(size))
         placed = _placed(steps, factors[which])
         images[which] = to_bytes(np.minimum(coverage(placed[0], placed[1], SIZE), 1.0))
     return images
@@ -114,7 +114,7 @@ def _placed(steps: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return SIZE / 2 + points * np.array([1.0, -1.0])
 
 
-def _faces() -> dict[tuple[int, ...], Path]:
+def _faces() -> dict[tuple[int, int, int], Path]:
     """The font file of every (family, weight, slant)."""
     import matplotlib
 
