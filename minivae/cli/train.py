@@ -33,9 +33,9 @@ EXAMPLES = """examples:
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"hidden": [256, 128], "latent": 2, "epochs": 400, "batch_size": 64},
+    "mnist": {"hidden": [400], "latent": 20, "epochs": 10, "batch_size": 128},
     "sprites": {"hidden": [512, 256], "latent": 8, "epochs": 80, "batch_size": 128},
     "glyphs": {"hidden": [512, 256], "latent": 20, "epochs": 80, "batch_size": 128},
-    "mnist": {"hidden": [400], "latent": 20, "epochs": 10, "batch_size": 128},
 }
 PICTURES = 7  # the purpose of the generator that draws the codes of samples.png
 
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of all randomness; default: 0")
     add("--validation", type=int, metavar="N",
         help="examples held out of training; "
-        "default: 250 (digits), 1000 (sprites, glyphs), 5000 (mnist)")  # fmt: skip
+        "default: 250 (digits), 5000 (mnist), 1000 (sprites, glyphs)")  # fmt: skip
     add("--binarisation", choices=CHOICES,
         help="of grey pixels: drawn anew at every use, drawn once, at 1/2, or not at all; "
         "default: new for bernoulli, none for gaussian")  # fmt: skip

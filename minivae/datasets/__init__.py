@@ -25,9 +25,9 @@ from minivae.datasets.sprites import draw_sprites, load_sprites, sprites_grid
 
 LOADERS: dict[str, Callable[[], Dataset]] = {
     "digits": load_digits,
+    "mnist": load_mnist,
     "sprites": load_sprites,
     "glyphs": load_glyphs,
-    "mnist": load_mnist,
 }
 
 

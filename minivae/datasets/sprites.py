@@ -16,7 +16,7 @@ from minivae.datasets.worlds import SIZE, factor_table, world
 
 SHAPES = ("square", "ellipse", "heart")
 PERIODS = (90.0, 180.0, 360.0)  # degrees after which each looks the same again
-POINTS = 128  # of an outline; steps of at most one pixel up to scale 16
+POINTS = 128  # of an outline; its steps stay below a pixel in all that fits into the frame
 FIXED = 2.0**-16  # pixels; corners are rounded to multiples of it
 
 LEVELS: dict[str, tuple[float, ...]] = {
