@@ -10,7 +10,14 @@ from minivae import blas
 blas.prefer_fast_kernel()
 blas.let_threads_rest()
 
-from minivae.datasets import binarise, binarise_splits, load_digits, load_mnist  # noqa: E402
+from minivae.datasets import (  # noqa: E402
+    binarise,
+    binarise_splits,
+    load_digits,
+    load_glyphs,
+    load_mnist,
+    load_sprites,
+)
 from minivae.distributions import (  # noqa: E402
     Bernoulli,
     Categorical,
@@ -39,7 +46,9 @@ __all__ = [
     "binarise_splits",
     "estimate_likelihood",
     "load_digits",
+    "load_glyphs",
     "load_mnist",
+    "load_sprites",
     "smoothed_mean",
     "train",
 ]

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from minivae.arrays import to_numpy
@@ -90,18 +92,24 @@ def latents(
     axes: tuple[int, int] = (0, 1),
     prior: bool = True,
     limit: int = 5000,
+    names: Sequence[str] = tuple("0123456789"),
 ) -> Figure:
     """The mean code of each example, coloured by its label; two latents of means (N, K).
 
     prior  draw the circles that hold 50 % and 95 % of N(0, 1) in two dimensions.
+    names  of the labels 0, 1, ...
     """
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     plane = figure.add_subplot()
     i, j = axes
+    count = len(names)
+    colours = colormaps["tab10"](np.arange(count)) if count <= 10 else _around(count)
     dots = plane.scatter(
-        means[:limit, i], means[:limit, j], c=labels[:limit], s=7, cmap="tab10", vmin=-0.5, vmax=9.5
-    )
-    figure.colorbar(dots, ax=plane, ticks=range(10), label="label (not seen in training)")
+        means[:limit, i], means[:limit, j], c=labels[:limit], s=7,
+        cmap=ListedColormap(colours), vmin=-0.5, vmax=count - 0.5,
+    )  # fmt: skip
+    bar = figure.colorbar(dots, ax=plane, ticks=range(count), label="label (not seen in training)")
+    bar.ax.set_yticklabels(names)
     if prior:
         angle = np.linspace(0.0, 2.0 * math.pi, 200)
         for mass, style in ((0.5, "--"), (0.95, ":")):
@@ -160,6 +168,13 @@ def curves(history: Sequence[Mapping[str, float]]) -> Figure:
         plane.set_title(name, fontsize=10)
         plane.legend(fontsize=8)
     return figure
+
+
+def _around(count: int) -> np.ndarray:
+    """Colours for many classes: around the circle of hues, light and dark by turns; (count, 4)."""
+    colours = colormaps["hsv"](np.arange(count) / count)
+    colours[:, :3] *= np.where(np.arange(count) % 2, 0.6, 0.95)[:, None]
+    return colours
 
 
 def _picture(page: np.ndarray, title: str) -> Figure:

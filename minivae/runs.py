@@ -14,6 +14,7 @@ import io
 import json
 import os
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -90,6 +91,24 @@ def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     table.writeheader()
     table.writerows(rows)
     write(path, text.getvalue())
+
+
+class Log:
+    """The history of a run, written to its file while it grows, at most once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.rows, self.written = path, list[dict[str, float]](), 0.0
+
+    def add(self, row: dict[str, float]) -> None:
+        """Take the row of an epoch."""
+        self.rows.append(row)
+        if time.monotonic() - self.written > 1.0:
+            self.write()
+
+    def write(self) -> None:
+        """Write all rows."""
+        write_history(self.path, self.rows)
+        self.written = time.monotonic()
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from minivae.models import VAE, Architecture, smoothed_mean
 from minivae.models.base import Model
 from minivae.models.networks import LIKELIHOODS
 from minivae.optimizers import Adam
+from minivae.runs import Log
 from minivae.training import Row, blas_threads, train
 
 HELP = "train a model and draw its pictures"
@@ -29,6 +29,8 @@ EXAMPLES = """examples:
       grey pixels, a Gaussian decoder with one learned variance
   minivae train --likelihood continuous-bernoulli
       grey pixels as a density on [0, 1], and no variance to choose
+  minivae train --data sprites
+      squares, ellipses and hearts, drawn with known factors; --data glyphs: letters in 16 faces
   minivae train --data mnist --epochs 10 --validation 0
       MNIST from the folder mnist/ in $MINIVAE_DATA, trained on all 60,000 images
 """
@@ -36,6 +38,8 @@ EXAMPLES = """examples:
 DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"hidden": [256, 128], "latent": 2, "epochs": 400, "batch_size": 64},
     "mnist": {"hidden": [400], "latent": 20, "epochs": 10, "batch_size": 128},
+    "sprites": {"hidden": [512, 256], "latent": 8, "epochs": 80, "batch_size": 128},
+    "glyphs": {"hidden": [512, 256], "latent": 20, "epochs": 80, "batch_size": 128},
 }
 PICTURES = 7  # the purpose of the generator that draws the codes of samples.png
 
@@ -66,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=float, default=1e-3, metavar="R", help="of Adam; default: 0.001")
     add("--seed", type=int, default=0, help="of all randomness; default: 0")
     add("--validation", type=int, metavar="N",
-        help="examples held out of training; default: 250 (digits), 5000 (mnist)")  # fmt: skip
+        help="examples held out of training; "
+        "default: 250 (digits), 5000 (mnist), 1000 (sprites, glyphs)")  # fmt: skip
     add("--binarisation", choices=CHOICES,
         help="of grey pixels: none; threshold, at 1/2; fixed, drawn once; new, drawn at every use; "
         "default: new for bernoulli, none for the densities of grey values")  # fmt: skip
@@ -108,24 +113,6 @@ def run(args: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
 
-class Log:
-    """The history of a run, written to its file while it grows, at most once a second."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.rows, self.written = path, list[Row](), 0.0
-
-    def add(self, row: Row) -> None:
-        """Take the row of an epoch."""
-        self.rows.append(row)
-        if time.monotonic() - self.written > 1.0:
-            self.write()
-
-    def write(self) -> None:
-        """Write all rows."""
-        runs.write_history(self.path, self.rows)
-        self.written = time.monotonic()
-
-
 def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: int) -> list[Path]:
     """Draw every picture that this model has; returns the files."""
     from minivae import plots  # Matplotlib takes a while to load: only when there is something
@@ -154,8 +141,9 @@ def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: in
     if K >= 2:
         first, second = (0, 1) if K == 2 else (int(order[0]), int(order[1]))
         figures["latents"] = plots.latents(
-            means, labels[:10_000], (first, second), prior=isinstance(model, VAE)
-        )
+            means, labels[:10_000], (first, second), prior=isinstance(model, VAE),
+            names=dataset.class_names or tuple("0123456789"),
+        )  # fmt: skip
     files = []
     for name, figure in figures.items():
         files.append(folder / "pictures" / f"{name}.png")
@@ -249,8 +237,9 @@ def _report(rows: list[Row], folder: Path, pictures: list[Path]) -> None:
 
 
 def _either(name: str) -> str:
-    shown = {
-        data: " ".join(map(str, v)) if isinstance(v := values[name], list) else v
-        for data, values in DEFAULTS.items()
-    }
-    return f"default: {shown['digits']} (digits), {shown['mnist']} (mnist)"
+    """The defaults of an option as help: each value with the data it is for."""
+    shown: dict[str, list[str]] = {}
+    for data, values in DEFAULTS.items():
+        v = values[name]
+        shown.setdefault(" ".join(map(str, v)) if isinstance(v, list) else str(v), []).append(data)
+    return "default: " + ", ".join(f"{v} ({', '.join(data)})" for v, data in shown.items())

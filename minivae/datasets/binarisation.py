@@ -70,7 +70,7 @@ def binarise_splits(dataset: Dataset, how: str) -> Dataset:
         split: Split = getattr(dataset, part)
         if how == "new" and part == "train":
             return split
-        return Split(binarise(split.x, how, np.random.default_rng(SEEDS[part])), split.y)
+        return replace(split, x=binarise(split.x, how, np.random.default_rng(SEEDS[part])))
 
     return replace(dataset, train=draw("train"), valid=draw("valid"), test=draw("test"))
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from minivae.datasets.base import Dataset, Split
+from minivae.datasets.base import Dataset, Split, fixed_order
 
 N_IMAGES, N_TRAIN, N_VALID = 1797, 1297, 250
 
@@ -47,13 +47,5 @@ def load_digits() -> Dataset:
 
 
 def digits_order() -> np.ndarray:
-    """The fixed permutation (1797,) of the source's order that is cut into the splits.
-
-    Sorted by the SHA-256 of the index in decimal. A seeded generator would do, but NumPy does not
-    promise its permutations for all future versions; this one anybody can repeat in one line.
-    """
-
-    def key(index: int) -> bytes:
-        return hashlib.sha256(str(index).encode()).digest()
-
-    return np.array(sorted(range(N_IMAGES), key=key))
+    """The fixed permutation (1797,) of the source's order that is cut into the splits."""
+    return fixed_order(N_IMAGES)
