@@ -1,5 +1,6 @@
 """Rendered worlds: the rasteriser against clipping, and every factor does what it says."""
 
+import hashlib
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -166,6 +167,10 @@ def test_the_images_belong_to_their_factors(loader: Any) -> None:
     data = loader(40, 10, 10)
     for part in (data.train, data.valid, data.test):
         assert np.array_equal(draw(part.factors).reshape(len(part), -1), np.rint(part.x * 255))
+    parts = (data.train, data.valid, data.test)
+    pixels = b"".join(np.rint(part.x * 255).astype(np.uint8).tobytes() for part in parts)
+    table = b"".join(part.factors.astype("<f8").tobytes() for part in parts)
+    assert data.sha256 == hashlib.sha256(pixels + table).hexdigest()
 
 
 @pytest.mark.parametrize("loader", LOADERS)
