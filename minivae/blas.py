@@ -53,9 +53,8 @@ def prefer_fast_kernel() -> bool:
 
     OpenBLAS recognises processors by family and model. A build that does not know an AMD processor
     falls back to a kernel for AVX2 (Haswell), although SkylakeX, written for Intel, runs there too
-    and multiplies the matrices of a training step 1.5 to 1.9 times faster (measured on Zen 5 with
-    OpenBLAS 0.3.31: float32, 128 x 784 x 400, two threads). A build that finds SkylakeX by itself
-    loses nothing.
+    and multiplies the matrices of a training step well over a third faster. A build that finds
+    SkylakeX by itself loses nothing.
 
     Sets      OPENBLAS_CORETYPE=SkylakeX in this process (and so for its children), if this is
               Linux on AMD with avx512f, cd, bw, dq and vl, NumPy is not yet imported, and the
@@ -69,9 +68,9 @@ def let_threads_rest() -> bool:
     """Let OpenBLAS's worker threads go to sleep soon after a matrix product.
 
     By default they spin, waiting for the next product, for 2**26 to 2**28 ticks of the processor's
-    time stamp counter, depending on the build: 0.03 to 0.1 s in which they take a core from
-    everything else, for instance from NumPy code in our own second thread. With 2**16 ticks,
-    about 25 microseconds, a training step with such a thread went from 3.2 to 1.95 ms on two cores.
+    time stamp counter, depending on the build: up to a tenth of a second in which they take a core
+    from everything else, for instance from NumPy code in our own second thread. 2**16 ticks, some
+    25 microseconds, are enough to wait from one product of a training step to the next.
 
     Sets      OPENBLAS_THREAD_TIMEOUT=16 (the exponent), if this is Linux, NumPy is not yet
               imported, and the variable is not set.
@@ -103,10 +102,10 @@ SMALL = 3_000_000
 def worthwhile_threads(multiply_adds: int) -> int | None:
     """How many BLAS threads products of this size should have: 1, or None for as many as there are.
 
-    Two threads of OpenBLAS wait for each other by spinning.  On two idle cores they make a product
-    of 64 x 64 x 256 a tenth faster.  But when another program wants a core, too, each wait can
-    last a whole time slice: three small trainings side by side took 48 s with two threads each
-    and 0.8 s with one (measured on two cores).
+    Two threads of OpenBLAS wait for each other by spinning.  On two idle cores they make a small
+    product hardly faster.  But when another program wants a core, too, each wait can last a whole
+    time slice, and several small trainings side by side, with two threads each, slow down to a
+    crawl.
     """
     return 1 if multiply_adds < SMALL else None
 

@@ -2,7 +2,7 @@
 
     history = train(model, train_x, valid_x, epochs=10)
 
-All randomness is a function of (seed, epoch, purpose), so that an epoch can be repeated alone.
+All randomness is a function of (seed, epoch, purpose), so that the same seed gives the same run.
 """
 
 import math

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 # The products of the suite are small.  Two threads of OpenBLAS wait for each other by spinning, and
-# a machine that does something else besides makes the suite twenty times slower.
+# a machine that does something else besides slows the suite to a crawl.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import minivae  # noqa: F401  # before NumPy, so that it may choose the kernel of its BLAS

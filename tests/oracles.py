@@ -14,6 +14,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pytest
 
 from minivae import SGD, VAE, Adam, Architecture, Autoencoder, estimate_likelihood, objectives
 from minivae.distributions import Bernoulli, Gaussian
@@ -815,3 +816,12 @@ def check_sgd(steps: int = 40, momentum: float = 0.9, seed: int = 0) -> None:
     columns = zip(theta, gradients.T, strict=True)
     want = [textbook_momentum(t, list(g), 0.01, momentum) for t, g in columns]
     assert np.allclose(got, want, rtol=0, atol=1e-12)
+
+
+def assert_caught(plant: Callable[[], Any], check: Callable[[], Any]) -> None:
+    """``check`` passes, fails with the planted bug in place, and passes once it is gone."""
+    with CASES.silence():
+        check()
+        with plant(), pytest.raises(AssertionError):
+            check()
+        check()

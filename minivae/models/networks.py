@@ -19,8 +19,8 @@ an infinite likelihood.  sigma is at least 0.05, a bit less than a grey step of 
 
 LOGIT_LIMIT = 20.0
 """Bound of a continuous Bernoulli's logit, for the same reason: 1 / |a| is the width of its
-exponential, at least 0.05 as well.  Without it the digits' margins end at a = -127,000, and one
-held-out image with a speck there cost 20,000 nats."""
+exponential, at least 0.05 as well.  Without it the logits of pixels that are always 0 run away, and
+a held-out image with one speck there has a density of nearly nothing."""
 
 LIKELIHOODS: dict[str, type[Bernoulli | ContinuousBernoulli | Gaussian]] = {
     "bernoulli": Bernoulli,
