@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from minivae import blas, runs
-from minivae.cli import main
-from minivae.cli import train as command
+from minivae.cli import main, session
 from minivae.runs import checkpoint
 
 RUN = "--epochs 6 --hidden 8 --batch-size 300 --optimizer adamw --kl-schedule cyclical:cycles=2"
@@ -27,7 +26,7 @@ RUN += " --learning-rate-schedule warmup:epochs=2+cosine --clip 2 --patience 5 -
 @pytest.fixture(autouse=True)
 def in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "draw", lambda *_: [])  # pictures are tested elsewhere
+    monkeypatch.setattr(session, "draw", lambda *_: [])  # pictures are tested elsewhere
 
 
 def in_a_child(work: Callable[[], object], stderr: int | None = None) -> int:
@@ -136,7 +135,7 @@ def begin(number: int) -> None:
         Path("run").rename(f"done-{number}")
 
     def work() -> int:
-        command.train = lambda *_, **__: die()  # type: ignore[assignment]
+        session.train = lambda *_, **__: die()  # type: ignore[assignment]
         return main(["train", *RUN.split(), "--out", "run"])
 
     assert was_killed(in_a_child(work))
@@ -296,6 +295,34 @@ def test_two_processes_do_not_train_in_one_folder(
         status, _, error = resumed(capsys)
     assert status == 2 and "another process is training this run" in error
     assert resumed(capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", {"training": {}}, "expected epochs"),
+        ("config.json", {"training": {"clip": "much"}}, "expected clip (int or float or null)"),
+        ("config.json", {"training": {"epochs": True}}, "expected epochs (int), got True"),
+        ("config.json", {"training": {"optimizer": {"name": "lion"}}}, "optimizer"),
+        ("config.json", {"training": {"optimizer": {"name": "sgd"}}}, "expected the state of sgd"),
+        ("config.json", {"training": {"optimizer": {"name": "adam", "x": 1}}}, "optimizer"),
+        ("config.json", {"training": {"kl_schedule": "none"}}, "expected a KL schedule"),
+        ("card.json", {"device": 3}, "expected device (str), got 3"),
+        ("card.json", {"blas_threads": "all"}, "expected blas_threads"),
+    ],
+    ids=str,
+)
+def test_a_folder_that_makes_no_sense_is_one_line(
+    file: str, change: dict, message: str, half: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sealed rightly, so no accident; but nothing may end in a traceback."""
+    value = runs.read_sealed(half / file)
+    part = change.get("training")
+    if part:
+        change = {"training": {**value["training"], **part}}
+    runs.write_sealed(half / file, value | change)
+    status, _, error = resumed(capsys)
+    assert status == 2 and message in error and error.count("\n") == 1
 
 
 # ---- a full disk, a folder that cannot be written ----
