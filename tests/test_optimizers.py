@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import math
@@ -338,6 +339,7 @@ def test_restoring_an_unused_state_forgets_the_steps() -> None:
 def test_settings_make_the_same_optimizer(name: str) -> None:
     made = OPTIMIZERS[name]().settings()
     assert made["name"] == name
+    assert list(made) == ["name", *inspect.signature(OPTIMIZERS[name]).parameters]
     constants = {key: value / 2 for key, value in made.items() if key != "name"}
     again = OPTIMIZERS[name](**constants)
     assert type(again) is OPTIMIZERS[name]

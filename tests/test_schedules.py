@@ -252,6 +252,7 @@ TEXTS: dict[str, Schedule] = {  # 10 epochs of 8 steps
     "cosine:floor=1e-2": Cosine(80, 0.01),
     "warmup:epochs=5": WarmUp(40),
     "warmup:epochs=10": WarmUp(80),
+    "warmup:epochs=0.7": WarmUp(6),
     "warmup:epochs=5+constant": WarmUp(40),
     "warmup:epochs=0.3+cosine": WarmUp(2, Cosine(78)),
     "warmup:epochs=5 + cosine:floor=0.1": WarmUp(40, Cosine(40, 0.1)),
