@@ -18,9 +18,25 @@ checkpoint.json changes only after the files that it names are there.
 """
 
 from minivae.runs.checkpoint import Keeper, save, write_config
-from minivae.runs.files import FORMAT, claimed, read_sealed, write, write_figure, write_json, write_sealed
+from minivae.runs.files import (
+    FORMAT,
+    claimed,
+    read_sealed,
+    write,
+    write_figure,
+    write_json,
+    write_sealed,
+)
 from minivae.runs.folder import card, create, differences, read_history, write_history
-from minivae.runs.loading import MODELS, Training, load_data, load_run, load_training, make_optimizer, read_card
+from minivae.runs.loading import (
+    MODELS,
+    Training,
+    load_data,
+    load_run,
+    load_training,
+    make_optimizer,
+    read_card,
+)
 
 __all__ = [
     "FORMAT",

@@ -25,7 +25,7 @@ import numpy as np
 from minivae.arrays import Array, dtype_name, to_numpy
 from minivae.models.base import Model
 from minivae.optimizers import Optimizer
-from minivae.runs.files import write, write_sealed
+from minivae.runs.files import one_line, write, write_sealed
 from minivae.runs.folder import write_history
 from minivae.training import History, Row
 
@@ -166,8 +166,7 @@ def read_arrays(folder: Path, entry: Mapping[str, Any], expected: Expected) -> d
             arrays = {name: file[name] for name in file.files}
     # zipfile and NumPy's header parser raise many things on damaged bytes, all of which mean this
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: cannot be read ({reason})") from None
+        raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
     if set(arrays) != set(expected):
         odd = ", ".join(sorted(set(arrays) ^ set(expected))[:3])
         raise ValueError(f"{path}: does not fit config.json; missing or unknown: {odd}")

@@ -58,15 +58,22 @@ def read_sealed(path: Path) -> dict[str, Any]:
     except (NotADirectoryError, IsADirectoryError):
         raise ValueError(f"{path.parent} is not a run folder") from None
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: damaged ({reason})") from None
+        raise ValueError(f"{path}: damaged ({one_line(error)})") from None
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT or isinstance(found, bool):
-        raise ValueError(f"{path}: expected a run of format {FORMAT}, got {found!r}")
+        raise ValueError(
+            f"{path}: expected a run of format {FORMAT}, got {one_line(repr(found), 50)}"
+        )
     seal = value.pop(SEAL, None)
     if seal != _digest(value):
         raise ValueError(f"{path}: damaged or edited, its checksum is another")
     return value
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """What an error says, in one line that is not too long; its kind if it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 4] + " ..."
 
 
 def write_figure(path: Path, figure: Any) -> None:

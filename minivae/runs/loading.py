@@ -13,7 +13,7 @@ from minivae.models import VAE, Architecture, Autoencoder
 from minivae.models.base import Model
 from minivae.optimizers import OPTIMIZERS, Optimizer
 from minivae.runs.checkpoint import FILE, Expected, Keeper, read_arrays
-from minivae.runs.files import read_sealed
+from minivae.runs.files import one_line, read_sealed
 from minivae.training import History
 
 MODELS: dict[str, type[Model]] = {"vae": VAE, "ae": Autoencoder}
@@ -85,14 +85,16 @@ def load_training(folder: str | Path, device: Device = "cpu") -> Training:
     try:
         optimizer = make_optimizer(config["training"]["optimizer"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'}: not a run's optimizer ({error})") from None
+        raise ValueError(
+            f"{folder / 'config.json'}: not a run's optimizer ({one_line(error)})"
+        ) from None
     state: dict[str, Any] = dict(last["counts"])
     for name in last["moments"]:
         state[name] = like(_vector(model, arrays, f"{name}:"), theta)
     try:
         optimizer.restore(state, theta)
     except ValueError as error:
-        raise ValueError(f"{folder / last['file']}: {error}") from None
+        raise ValueError(f"{folder / last['file']}: {one_line(error)}") from None
     history = History(progress["history"])
     if best is not None:
         found = read_arrays(folder, best, _expected(model, best))
@@ -155,7 +157,7 @@ def _read_progress(folder: Path) -> dict[str, Any]:
     )
     if not (whole and _is_entry(progress.get("last")) and isinstance(progress.get("state"), str)):
         raise ValueError(f"{path}: not the progress of a run")
-    if progress.get("best") is not None and not _is_entry(progress["best"]):
+    if "best" not in progress or not (progress["best"] is None or _is_entry(progress["best"])):
         raise ValueError(f"{path}: not the progress of a run")
     return progress
 
@@ -164,7 +166,8 @@ def _require_fields(path: Path, value: dict, fields: dict[str, tuple[type, ...]]
     for name, kinds in fields.items():
         if name not in value or type(value[name]) not in kinds:
             wanted = " or ".join("null" if kind is NOTHING else kind.__name__ for kind in kinds)
-            raise ValueError(f"{path}: expected {name} ({wanted}), got {value.get(name)!r}")
+            got = one_line(repr(value.get(name)), 50)
+            raise ValueError(f"{path}: expected {name} ({wanted}), got {got}")
 
 
 def _is_entry(entry: Any) -> bool:
@@ -194,7 +197,7 @@ def _model(folder: Path, config: Mapping[str, Any], size: int, device: Device) -
         return MODELS[config["model"]](architecture, dtype=config["dtype"], device=device)
     except (KeyError, TypeError, ValueError) as error:
         path = folder / "config.json"
-        raise ValueError(f"{path}: not a run's configuration ({error})") from None
+        raise ValueError(f"{path}: not a run's configuration ({one_line(error)})") from None
 
 
 def _expected(model: Model, entry: Mapping[str, Any]) -> Expected:
