@@ -75,6 +75,16 @@ def like(x: np.ndarray, other: Array) -> Array:
     return xp.asarray(x) if xp.__name__ == "cupy" else xp.asarray(x, device=other.device)
 
 
+def copy(x: Array) -> Array:
+    """A copy of ``x`` in its own library, on its own device."""
+    return x.copy() if hasattr(x, "copy") else namespace(x).asarray(x, copy=True)
+
+
+def in_memory(x: Any) -> bool:
+    """Whether ``x`` is an ordinary NumPy array, not one whose rows are still on a disk."""
+    return isinstance(x, np.ndarray) and not isinstance(x, np.memmap)
+
+
 def dtype_name(x: Array) -> str:
     """The name of the dtype of ``x`` in any library: ``"float32"``, ``"float64"``, ..."""
     return str(x.dtype).rpartition(".")[2]

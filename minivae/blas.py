@@ -79,6 +79,27 @@ def let_threads_rest() -> bool:
     return _apply(PATIENCE)
 
 
+NEEDS = {
+    "SkylakeX": AVX512,
+    "Haswell": {"avx2", "fma"},
+    "Zen": {"avx2", "fma"},
+    "Sandybridge": {"avx"},
+    "Nehalem": {"sse4_2"},
+}
+"""The kernels that may be asked for by name, and what a processor needs to run them."""
+
+
+def environment(kernel: str, threads: int | None) -> dict[str, str]:
+    """The environment in which a new process's OpenBLAS has this kernel and so many threads.
+
+    A kernel that this processor cannot run, or that is not in `NEEDS`, is left out.
+    """
+    wanted = {} if threads is None else {"OPENBLAS_NUM_THREADS": str(threads)}
+    if kernel in NEEDS and NEEDS[kernel] <= _flags(cpuinfo()):
+        wanted[KERNEL] = kernel
+    return wanted
+
+
 def loaded_kernel() -> str:
     """The kernel that NumPy's OpenBLAS really uses, such as "SkylakeX" or "Haswell".
 
@@ -129,23 +150,37 @@ def threads(n: int | None) -> Iterator[None]:
         change(before)
 
 
+def cpuinfo() -> str:
+    """What Linux says about the processors, "" elsewhere."""
+    return _read("/proc/cpuinfo")
+
+
 def _apply(name: str) -> bool:
     """Set one variable if `wanted_settings` says so; True if it was set."""
-    value = wanted_settings(_read("/proc/cpuinfo"), sys.platform, os.environ, sys.modules).get(name)
+    value = wanted_settings(cpuinfo(), sys.platform, os.environ, sys.modules).get(name)
     if value is None:
         return False
     os.environ[name] = value
     return True
 
 
-def _is_amd_with_avx512(cpuinfo: str) -> bool:
-    """Whether the first processor of a /proc/cpuinfo text is AMD's and has all of AVX512."""
+def _first_processor(cpuinfo: str) -> dict[str, str]:
+    """The fields of the first processor of a /proc/cpuinfo text."""
     first: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
         first.setdefault(key.strip(), value.strip())
-    amd = first.get("vendor_id") == "AuthenticAMD"
-    return amd and AVX512.issubset(first.get("flags", "").split())
+    return first
+
+
+def _flags(cpuinfo: str) -> set[str]:
+    return set(_first_processor(cpuinfo).get("flags", "").split())
+
+
+def _is_amd_with_avx512(cpuinfo: str) -> bool:
+    """Whether the first processor of a /proc/cpuinfo text is AMD's and has all of AVX512."""
+    amd = _first_processor(cpuinfo).get("vendor_id") == "AuthenticAMD"
+    return amd and AVX512.issubset(_flags(cpuinfo))
 
 
 def _read(path: str) -> str:

@@ -48,9 +48,10 @@ class Parameters:
         dtype: str = "float32",
         device: Device = "cpu",
     ) -> None:
+        self.parts = parts
         self._slots: list[tuple[str, Layer, str, tuple[int, ...], slice]] = []
         values, start, seen = [np.empty(0)], 0, set[int]()
-        for path, layer in _leaves(parts):
+        for path, layer in leaves(parts):
             if id(layer) in seen:
                 raise ValueError(f"the layer at {path!r} already stands elsewhere in the model")
             seen.add(id(layer))
@@ -83,10 +84,11 @@ class Parameters:
         return sum(math.prod(shape) for *_, shape, _ in self._slots)
 
 
-def _leaves(parts: Mapping[str, Layer]) -> Iterator[tuple[str, Layer]]:
+def leaves(parts: Mapping[str, Layer]) -> Iterator[tuple[str, Layer]]:
+    """The layers that are no networks themselves, each with the way to it: "encoder.trunk.0"."""
     for name, layer in parts.items():
         inner = layer.parts()
         if inner:
-            yield from ((f"{name}.{path}", leaf) for path, leaf in _leaves(inner))
+            yield from ((f"{name}.{path}", leaf) for path, leaf in leaves(inner))
         else:
             yield name, layer

@@ -27,6 +27,7 @@ from minivae.cli import train as command
 from minivae.cli.evaluate import EVALUATION
 from minivae.datasets import Dataset, binarise_splits
 from minivae.datasets.binarisation import CHOICES
+from minivae.schedules import Cosine, LinearWarmUp
 
 SMALL = ["--epochs", "3", "--hidden", "16", "--batch-size", "200"]
 
@@ -40,7 +41,7 @@ def test_train_leaves_a_run_folder_with_everything(capsys: pytest.CaptureFixture
     assert main(["train", *SMALL]) == 0
     folder = Path("runs/digits-vae-1")
     assert {p.name for p in folder.iterdir()} == {
-        "config.json", "card.json", "history.csv", "model.npz", "pictures",
+        "config.json", "card.json", "checkpoint.json", "checkpoints", "history.csv", "pictures",
     }  # fmt: skip
     assert {p.stem for p in (folder / "pictures").iterdir()} == {
         "curves", "reconstructions", "samples", "manifold", "latents", "kl",
@@ -58,11 +59,11 @@ def test_train_leaves_a_run_folder_with_everything(capsys: pytest.CaptureFixture
 
 def test_no_run_overwrites_another(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *SMALL]) == 0 and main(["train", *SMALL]) == 0
-    assert Path("runs/digits-vae-2/model.npz").exists()
-    before = Path("runs/digits-vae-1/model.npz").read_bytes()
+    assert Path("runs/digits-vae-2/checkpoint.json").exists()
+    before = Path("runs/digits-vae-1/checkpoint.json").read_bytes()
     assert main(["train", *SMALL, "--out", "runs/digits-vae-1"]) == 2
     assert "exists already" in capsys.readouterr().err
-    assert Path("runs/digits-vae-1/model.npz").read_bytes() == before
+    assert Path("runs/digits-vae-1/checkpoint.json").read_bytes() == before
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
@@ -162,14 +163,37 @@ def test_it_trains_on_the_pixels_and_watches_the_split_that_were_asked_for(
 
 def test_every_option_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     options = "--epochs 7 --batch-size 50 --learning-rate 0.002 --seed 6"
-    options += " --kl-weight 0.5 --free-bits 0.25 --samples 2"
+    options += " --kl-weight 0.5 --free-bits 0.25 --samples 2 --clip 3 --patience 4"
+    options += " --kl-schedule linear:epochs=2 --learning-rate-schedule cosine:floor=0.5"
     *_, keywords = asked(monkeypatch, *options.split())
     optimizer = keywords.pop("optimizer")
     assert type(optimizer).__name__ == "Adam" and optimizer.learning_rate == 0.002
+    assert keywords.pop("history").rows == [] and keywords.pop("keep_best") is False
     del keywords["progress"], keywords["after_epoch"], keywords["binarisation"]
+    steps = -(-1297 // 50)
+    assert keywords.pop("kl_schedule") == LinearWarmUp(2 * steps)
+    assert keywords.pop("learning_rate_schedule") == Cosine(7 * steps, 0.5)
     assert keywords == {
         "epochs": 7, "batch_size": 50, "seed": 6, "kl_weight": 0.5, "free_bits": 0.25, "samples": 2,
+        "clip": 3.0, "patience": 4,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ("", {"name": "adam", "learning_rate": 0.001}),
+        ("--optimizer sgd", {"name": "sgd", "learning_rate": 0.01, "momentum": 0.0}),
+        ("--optimizer sgd --momentum 0.5 --learning-rate 2", {"momentum": 0.5, "learning_rate": 2}),
+        ("--optimizer adamw", {"name": "adamw", "weight_decay": 0.01, "learning_rate": 0.001}),
+        ("--optimizer adamw --weight-decay 0.2", {"name": "adamw", "weight_decay": 0.2}),
+    ],
+)
+def test_the_optimiser_is_the_one_that_was_asked_for(
+    options: str, settings: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, keywords = asked(monkeypatch, *options.split())
+    assert keywords["optimizer"].settings().items() >= settings.items()
 
 
 @pytest.mark.parametrize(("name", "kind"), [("vae", VAE), ("ae", Autoencoder)])
@@ -192,7 +216,7 @@ def test_config_json_says_all_that_was_asked_for() -> None:
     options += " --kl-weight 0.5 --free-bits 0.25 --samples 2 --out run"
     options += " --likelihood gaussian --variance pixel --sigma 0.3"
     assert main(["train", *options.split()]) == 0
-    assert json.loads(Path("run/config.json").read_text()) == {
+    assert runs.read_sealed(Path("run/config.json")) == {
         "format": runs.FORMAT,
         "architecture": {
             "n_features": 64, "latent": 3, "hidden": [11, 7], "activation": "tanh",
@@ -202,7 +226,12 @@ def test_config_json_says_all_that_was_asked_for() -> None:
         "model": "vae",
         "data": {"name": "digits", "validation": 100, "binarisation": "threshold"},
         "training": {
-            "epochs": 2, "batch_size": 50, "optimizer": "adam", "learning_rate": 0.002, "seed": 6,
+            "epochs": 2, "batch_size": 50, "seed": 6, "clip": None, "patience": None,
+            "learning_rate_schedule": "constant", "kl_schedule": "constant",
+            "optimizer": {
+                "name": "adam", "learning_rate": 0.002, "beta1": 0.9, "beta2": 0.999,
+                "epsilon": 1e-8,
+            },
             "kl_weight": 0.5, "free_bits": 0.25, "samples": 2,
         },
     }  # fmt: skip
@@ -280,6 +309,17 @@ def test_pictures_show_held_out_images_and_the_latents_that_are_used_most(
         (["train", "--sigma", "0.3"], "belong to --likelihood gaussian"),
         (["train", "--variance", "pixel"], "belong to --likelihood gaussian"),
         (["train", "--seed", "-1"], "--seed"),
+        (["train", "--patience", "0"], "--patience"),
+        (["train", "--patience", "3", "--validation", "0"], "--patience needs held-out data"),
+        (["train", "--clip", "0"], "--clip"),
+        (["train", "--clip", "nan"], "--clip"),
+        (["train", "--momentum", "0.9"], "--optimizer sgd"),
+        (["train", "--weight-decay", "0.1"], "--optimizer adamw"),
+        (["train", "--kl-schedule", "linaer:epochs=3"], "did you mean 'linear'"),
+        (["train", "--learning-rate-schedule", "cosine:flor=3"], "did you mean 'floor'"),
+        (["train", "--model", "ae", "--kl-schedule", "cyclical"], "autoencoder has no KL"),
+        (["train", "--data", "digts"], "digts"),
+        (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
@@ -331,23 +371,27 @@ def test_cuda_without_cupy_says_what_to_install(
 def test_ctrl_c_keeps_what_was_reached(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from minivae.cli.train import Log
+    after_epoch = runs.Keeper.after_epoch
 
-    add = Log.add
-
-    def interrupt(self: Log, row: dict[str, float]) -> None:
-        add(self, row)
+    def interrupt(self: runs.Keeper, row: dict[str, float]) -> None:
+        after_epoch(self, row)
         if row["epoch"] == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Log, "add", interrupt)
-    assert main(["train", *SMALL]) == 130
-    assert "stopped after 2 of 3 epochs" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.Keeper, "after_epoch", interrupt)
+        assert main(["train", *SMALL]) == 130
     folder = Path("runs/digits-vae-1")
+    error = capsys.readouterr().err
+    assert f"stopped after 2 of 3 epochs; to go on: minivae train --resume {folder}" in error
     assert [row["epoch"] for row in runs.read_history(folder / "history.csv")] == [1, 2]
     assert len(list((folder / "pictures").iterdir())) == 6
-    assert runs.load_run(folder)[1]["training"]["epochs"] == 2
     assert main(["evaluate", str(folder), "--samples", "2"]) == 0
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert [row["epoch"] for row in runs.read_history(folder / "history.csv")] == [1, 2, 3]
+    assert main(["train", *SMALL, "--out", "undisturbed"]) == 0
+    ours, theirs = (runs.load_run(f)[0].parameters.theta for f in (folder, "undisturbed"))
+    assert np.array_equal(ours, theirs)
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -361,7 +405,12 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 def test_a_diverging_run_stops_with_advice(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *SMALL, "--learning-rate", "1e30"]) == 2
-    assert "not finite" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "not finite in epoch 1, step 2, first in the output of" in error
+    assert "--resume runs/digits-vae-1 --learning-rate 1e+29" in error and error.count("\n") == 1
+    model, _ = runs.load_run("runs/digits-vae-1")
+    assert np.isfinite(model.parameters.theta).all()
+    assert main(["train", "--resume", "runs/digits-vae-1", "--learning-rate", "1e-3"]) == 0
 
 
 def test_info_names_the_kernel(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from minivae import (
 )
 from minivae.arrays import generator
 from minivae.cli.evaluate import EVALUATION
-from minivae.cli.train import PICTURES
+from minivae.cli.pictures import PICTURES
 from minivae.datasets import binarise
 from minivae.models.base import INITIAL_VALUES
 from minivae.objectives import Reconstruction

@@ -46,6 +46,7 @@ def _note(message: Warning | str, *where: object, **rest: object) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status."""
     args = parser().parse_args(argv)
+    args.own_process = argv is None  # and may be replaced by another
     try:
         # Overflow ends a run with one line of advice; NumPy's warnings would only come before it.
         with warnings.catch_warnings(), np.errstate(all="ignore"):

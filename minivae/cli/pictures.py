@@ -1,0 +1,74 @@
+"""What `minivae train` leaves to look at: the pictures of a run, and its last line."""
+
+from pathlib import Path
+
+import numpy as np
+
+from minivae import runs
+from minivae.arrays import generator, to_numpy
+from minivae.datasets import Dataset
+from minivae.models import VAE
+from minivae.models.base import Model
+from minivae.training import Row
+
+PICTURES = 7  # the purpose of the generator that draws the codes of samples.png
+
+
+def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: int) -> list[Path]:
+    """Draw every picture that this model has; returns the files."""
+    from minivae import plots  # Matplotlib takes a while to load: only when there is something
+
+    held_out = np.concatenate([dataset.valid.x, dataset.test.x])
+    labels = np.concatenate([dataset.valid.y, dataset.test.y])
+    shape, K = dataset.image_shape, model.architecture.latent
+    means = to_numpy(model.means(held_out[:10_000]))
+    shown = held_out[:48]
+    figures = {
+        "curves": plots.curves(rows),
+        "reconstructions": plots.reconstructions(shown, to_numpy(model.reconstruct(shown)), shape),
+        "samples": plots.samples(
+            to_numpy(model.sample(96, generator("cpu", seed, 0, PICTURES))),
+            shape,
+            title="decoded draws of N(0, 1)" + (", the prior" if isinstance(model, VAE) else ""),
+        ),
+    }
+    order = np.argsort(-means.var(axis=0))
+    if isinstance(model, VAE):
+        kl = to_numpy(model.encode(held_out[:10_000]).kl_terms()).mean(axis=0)
+        order = np.argsort(-kl)
+        figures["kl"] = plots.kl_per_latent(kl)
+        if K == 2:
+            figures["manifold"] = plots.manifold(model, shape)
+    if K >= 2:
+        first, second = (0, 1) if K == 2 else (int(order[0]), int(order[1]))
+        figures["latents"] = plots.latents(
+            means, labels[:10_000], (first, second), prior=isinstance(model, VAE),
+            names=dataset.class_names or tuple("0123456789"),
+        )  # fmt: skip
+    files = []
+    for name, figure in figures.items():
+        files.append(folder / "pictures" / f"{name}.png")
+        runs.write_figure(files[-1], figure)
+    return files
+
+
+def report(rows: list[Row], folder: Path, pictures: list[Path]) -> None:
+    """Print the last epoch, when the best one was, and what to do next."""
+    last = rows[-1]
+    part = "valid" if "valid_reconstruction" in last else "train"
+    terms = [
+        f"{name} {last[f'{part}_{column}']:.2f}"
+        for name, column in (("ELBO", "elbo"), ("reconstruction", "reconstruction"), ("KL", "kl"))
+        if f"{part}_{column}" in last
+    ]
+    what = "held-out images" if part == "valid" else "training images"
+    print(f"last epoch, {what}: {', '.join(terms)} nats per image")
+    if part == "valid" and "valid_elbo" in last:
+        best = max(rows, key=lambda row: row["valid_elbo"])
+        if best["valid_elbo"] > last["valid_elbo"] + 1.0:
+            print(
+                f"the held-out ELBO was best after epoch {best['epoch']:.0f}, "
+                f"{best['valid_elbo']:.2f}: --epochs {best['epoch']:.0f} would learn less by heart"
+            )
+    print("pictures " + " ".join(str(path) for path in pictures))
+    print(f"next: minivae evaluate {folder}")
