@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -12,40 +13,56 @@ from minivae.models import Architecture
 from minivae.models.networks import PIXEL_LOGVAR_LIMIT
 
 
-def check_parameters(settings: Any) -> None:
-    """Refuse parameters that no later line would refuse in words that name them.
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
 
-    `minivae.models.Architecture` judges those of the networks, Adam the learning rate.
+
+def _real(value: Any, low: float = 0.0, high: float = math.inf) -> bool:
+    """A number with low <= value < high, so neither NaN nor infinity."""
+    return isinstance(value, Real) and low <= float(value) < high
+
+
+WHOLE = (_whole, "an integer of at least 1")
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "latent": WHOLE,
+    "epochs": WHOLE,
+    "batch_size": WHOLE,
+    "samples": WHOLE,
+    "n_importance": WHOLE,
+    "patience": (lambda v: v is None or _whole(v), "None or an integer of at least 1"),
+    "kl_weight": (_real, "a finite number of at least 0"),
+    "free_bits": (_real, "a finite number of at least 0"),
+    "learning_rate": (lambda v: _real(v) and v > 0.0, "a finite positive number"),
+    "validation_fraction": (lambda v: _real(v, high=1.0), "a number in [0, 1)"),
+    "sigma": (lambda v: v is None or isinstance(v, Real), "None or a number"),
+    "binarisation": (lambda v: v is None or v in CHOICES, f"None or one of {', '.join(CHOICES)}"),
+    "dtype": (lambda v: v in (None, "float32", "float64"), "None, 'float32' or 'float64'"),
+}
+"""What no later line would refuse in words that name the parameter.
+
+`minivae.models.Architecture` judges the others of the networks, and the range of sigma.
+"""
+
+
+def check_parameters(settings: Any) -> None:
+    """Refuse parameters that are wrong by themselves or do not go together.
 
     Raises  ValueError, one line.
     """
 
-    def require(name: str, holds: bool, what: str) -> None:
+    def require(holds: bool, name: str, what: str) -> None:
         if not holds:
             raise ValueError(
                 f"The {name!r} parameter of {type(settings).__name__} must be {what}. "
                 f"Got {getattr(settings, name)!r} instead."
             )
 
-    for name in ("latent", "epochs", "batch_size", "samples", "n_importance"):
-        value = getattr(settings, name)
-        require(name, isinstance(value, Integral) and int(value) >= 1, "an integer of at least 1")
-    for name in ("kl_weight", "free_bits"):
-        value = getattr(settings, name)
-        good = isinstance(value, Real) and 0.0 <= float(value) < math.inf
-        require(name, good, "a finite number of at least 0")
-    part = settings.validation_fraction
-    require("validation_fraction", isinstance(part, Real) and 0.0 <= float(part) < 1.0, "in [0, 1)")
-    rate = settings.learning_rate
-    require("learning_rate", isinstance(rate, Real) and 0.0 < float(rate) < math.inf, "positive")
-    how = settings.binarisation
-    require("binarisation", how is None or how in CHOICES, f"None or one of {', '.join(CHOICES)}")
-    dtypes = (None, "float32", "float64")
-    require("dtype", settings.dtype in dtypes, "None, 'float32' or 'float64'")
-    sigma = settings.sigma
-    given = isinstance(sigma, Real)
-    require("sigma", given or sigma is None, "None or a number")
-    require("sigma", given or settings.variance != "fixed", "a number if variance='fixed'")
+    for name, (holds, what) in RULES.items():
+        require(holds(getattr(settings, name)), name, what)
+    loose = settings.variance != "fixed" or settings.sigma is not None
+    require(loose, "sigma", "a number if variance='fixed'")
+    watched = settings.validation_fraction > 0.0 or settings.patience is None
+    require(watched, "patience", "None if validation_fraction=0")
 
 
 def binarisation(settings: Any) -> str:

@@ -85,6 +85,8 @@ class VAEEstimator(Habits):
                   Densities are of drawn pixels, and an example's draw is always the same one;
                   `transform` encodes grey values as they are, for they tell more than a draw.
     validation_fraction  of X, held out of fit; the history has its bound after each epoch.
+    patience      stop fit after so many epochs without a better held-out bound, and take the
+                  parameters of the best one.  None goes through all epochs.
     n_importance  S, the codes that `score_samples` draws for each example.
     dtype         "float32", "float64" or None: that of X in fit, float64 if X has neither.
     device        "cpu" or "cuda"; what goes in and comes out are NumPy arrays.
@@ -97,8 +99,8 @@ class VAEEstimator(Habits):
     (`minivae.training.History`), `optimizer_`, `seed_`, `n_iter_` (epochs so far),
     `n_features_in_`, and `feature_names_in_` if X had names of columns.
 
-    Pickling works as for every estimator, and a pickle can run code when it is loaded.  What is
-    meant to travel, save with ``minivae.runs.save(folder, est.model_, {})``.
+    Pickling works as for every estimator; but loading a pickle can run code.  A model that is to
+    be given away is better saved as a run folder (`minivae.runs`), which holds numbers alone.
 
     Raises  ValueError in fit for a parameter or data that it cannot take; NotFittedError before.
     """
@@ -120,6 +122,7 @@ class VAEEstimator(Habits):
         learning_rate: float = 1e-3,
         binarisation: str | None = None,
         validation_fraction: float = 0.0,
+        patience: int | None = None,
         n_importance: int = 100,
         dtype: str | None = None,
         device: Device = "cpu",
@@ -140,6 +143,7 @@ class VAEEstimator(Habits):
         self.learning_rate = learning_rate
         self.binarisation = binarisation
         self.validation_fraction = validation_fraction
+        self.patience = patience
         self.n_importance = n_importance
         self.dtype = dtype
         self.device = device
@@ -283,7 +287,7 @@ class VAEEstimator(Habits):
         shape = architecture(self, x)
         optimizer = Adam(self.learning_rate)
         self.model_ = VAE(shape, mean, self.seed_, x.dtype.name, self.device)
-        self.optimizer_, self.history_ = optimizer, History()
+        self.optimizer_, self.history_, self.n_iter_ = optimizer, History(), 0
         self.n_features_in_ = x.shape[1]
         self.__dict__.pop("feature_names_in_", None)
         if names is not None:
@@ -293,33 +297,24 @@ class VAEEstimator(Habits):
         """Go on for some epochs after those of the history."""
         how = binarisation(self)
         self.optimizer_.learning_rate = self.learning_rate
-        more = train(
+        train(
             self.model_,
             x if how == "new" else self._drawn(x),
             None if held_out is None else self._drawn(held_out),
-            epochs=epochs,
+            epochs=self.n_iter_ + epochs,
             batch_size=int(self.batch_size),
             optimizer=self.optimizer_,
-            seed=self._seed_after(len(self.history_.rows)),
+            patience=None if held_out is None else self.patience,
+            seed=self.seed_,
             binarisation="new" if how == "new" else "none",
             progress=bool(self.verbose),
+            history=self.history_,
             kl_weight=float(self.kl_weight),
             free_bits=float(self.free_bits),
             samples=int(self.samples),
         )
-        for row in more.rows:
-            self.history_.rows.append(row | {"epoch": len(self.history_.rows) + 1})
         self.n_iter_ = len(self.history_.rows)
         return self
-
-    def _seed_after(self, epochs: int) -> int:
-        """The seed of training that goes on after so many epochs.
-
-        `train` counts its epochs from 0, so another seed keeps their noise from coming back.
-        """
-        if epochs == 0:
-            return self.seed_
-        return int(np.random.SeedSequence((self.seed_, epochs)).generate_state(1)[0])
 
     # ---- data, on the way in ----
 

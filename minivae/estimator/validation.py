@@ -117,15 +117,13 @@ def compare_names(fitted: np.ndarray | None, found: np.ndarray | None, whom: str
             f"X has feature names, but {whom} was fitted without feature names", stacklevel=4
         )
     elif found is not None and fitted is not None and list(found) != list(fitted):
+        wrong = _listed("Feature names unseen at fit time", set(found) - set(fitted))
+        wrong += _listed(
+            "Feature names seen at fit time, yet now missing", set(fitted) - set(found)
+        )
         raise ValueError(
             "The feature names should match those that were passed during fit.\n"
-            + (
-                _listed("Feature names unseen at fit time", set(found) - set(fitted))
-                + _listed(
-                    "Feature names seen at fit time, yet now missing", set(fitted) - set(found)
-                )
-                or "Feature names must be in the same order as they were in fit.\n"
-            )
+            + (wrong or "Feature names must be in the same order as they were in fit.\n")
         )
 
 
