@@ -4,6 +4,8 @@ Reading order: numerics, parameters, layers, distributions, objectives, optimize
 training; `arrays` says how all of it runs on NumPy and on CuPy.
 """
 
+from typing import TYPE_CHECKING
+
 from minivae import blas
 
 # Both act only before NumPy is loaded, and leave a user's own setting alone.
@@ -29,6 +31,19 @@ from minivae.models import VAE, Architecture, Autoencoder, smoothed_mean  # noqa
 from minivae.optimizers import SGD, Adam  # noqa: E402
 from minivae.training import train  # noqa: E402
 
+if TYPE_CHECKING:
+    from minivae.estimator import VAEEstimator
+else:
+
+    def __getattr__(name: str) -> object:
+        """The names that few programs need are loaded when they are asked for."""
+        if name == "VAEEstimator":
+            from minivae.estimator import VAEEstimator
+
+            return VAEEstimator
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -42,6 +57,7 @@ __all__ = [
     "ContinuousBernoulli",
     "Estimate",
     "Gaussian",
+    "VAEEstimator",
     "binarise",
     "binarise_splits",
     "estimate_likelihood",

@@ -11,7 +11,7 @@ ROOT = Path(minivae.__file__).parent
 ROOMS = [  # a room reads only rooms above it
     "blas", "arrays", "numerics", "parameters", "layers", "distributions", "objectives",
     "optimizers", "schedules", "datasets", "models", "training", "evaluation", "verify",
-    "conventions", "plots", "runs", "cli",
+    "estimator", "conventions", "plots", "runs", "cli",
 ]  # fmt: skip
 
 
