@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from minivae import blas
 from minivae.arrays import Array, generator, like, namespace
-from minivae.datasets import binarise
+from minivae.datasets import Streamed, binarise
 from minivae.distributions import Bernoulli
 from minivae.models.base import Model
 from minivae.optimizers import Adam, Optimizer
@@ -78,7 +78,7 @@ class Meter:
 
 def train(
     model: Model,
-    x: np.ndarray,
+    x: Array,
     valid_x: np.ndarray | None = None,
     *,
     epochs: int = 10,
@@ -93,7 +93,8 @@ def train(
     """Minimise the model's loss over minibatches of ``x``.
 
     x, valid_x    (N, D) NumPy arrays; valid_x may be None or empty.  They are moved to the model's
-                  device once, in its dtype.
+                  device once, in its dtype.  An x that is `Streamed` stays where it is; its batches
+                  are moved one by one.
     optimizer     Adam with its defaults if None.
     binarisation  "new" draws black and white from grey afresh each time an example is used; with
                   "none" x is used as it is.  Validation data are used as they are.
@@ -109,11 +110,15 @@ def train(
             raise ValueError(f"expected {name} of at least 1, got {value}")
     optimizer = optimizer or Adam()
     few = blas_threads(model, batch_size * options.get("samples", 1))
-    train_x = model.array(model.check(x))
+    train_x = model.array(model.check(x))  # leaves alone what is no NumPy array
     held_out = None
     if valid_x is not None and len(valid_x):
         held_out = model.array(model.check(valid_x))
-    if model.likelihood is Bernoulli and binarisation != "new" and _is_grey(x):
+    if (
+        model.likelihood is Bernoulli
+        and binarisation != "new"
+        and _is_grey(x if isinstance(x, np.ndarray) else x[:1000])
+    ):
         warnings.warn(
             "grey pixels under a Bernoulli: the numbers are no likelihood; "
             "binarisation='new' draws black and white",
@@ -195,13 +200,13 @@ def _one_epoch(
     options: dict[str, Any],
     bar: Any,
 ) -> dict[str, float]:
-    take, parameters, meter = namespace(x).take, model.parameters, Meter()
+    parameters, meter = model.parameters, Meter()
     noise = generator(model.device, seed, epoch, NOISE)
     pixels = generator(model.device, seed, epoch, BINARISE)
     order = generator("cpu", seed, epoch, SHUFFLE)
     every = 20 if model.device == "cpu" else 100  # how often to wait for the numbers and show them
     for step, rows in enumerate(batches(x.shape[0], batch_size, order)):
-        batch = binarise(take(x, like(rows, x), axis=0), binarisation, pixels)
+        batch = binarise(_rows(model, x, rows), binarisation, pixels)
         parameters.zero_grad()
         meter.add(model.objective(batch, noise, **options))
         optimizer.step(parameters.theta, parameters.grad)
@@ -210,6 +215,12 @@ def _one_epoch(
         bar.update(len(rows))
     bar.set_postfix_str(_shown(meter.means()))
     return meter.means()
+
+
+def _rows(model: Model, x: Array, rows: np.ndarray) -> Array:
+    if isinstance(x, Streamed):
+        return model.array(x[rows])
+    return namespace(x).take(x, like(rows, x), axis=0)
 
 
 def _shown(means: dict[str, float]) -> str:
