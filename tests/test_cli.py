@@ -349,7 +349,7 @@ def test_an_option_is_not_guessed_from_its_beginning(capsys: pytest.CaptureFixtu
     assert stop.value.code == 2 and "--laten" in capsys.readouterr().err
 
 
-def test_mnist_without_its_folder_says_how(
+def test_mnist_that_cannot_be_downloaded_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MINIVAE_DATA", raising=False)
