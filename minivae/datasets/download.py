@@ -18,8 +18,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm import tqdm
-
 VARIABLE = "MINIVAE_CACHE"
 MIRRORS: tuple[str, ...] = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -135,6 +133,8 @@ def _start(answer: Any) -> int:
 def _copy(answer: Any, file: IO[bytes], have: int, total: int | None, limit: int) -> int:
     """Bytes from the server to the file, with a bar; returns how many there are then."""
     name = Path(file.name).name.removesuffix(".part")
+    from tqdm import tqdm  # only when there is something to show: importing minivae is quick
+
     with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name, disable=None) as bar:
         while piece := answer.read1(_PIECE):  # what is there: read would lose it on a timeout
             have += len(piece)
