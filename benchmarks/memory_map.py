@@ -5,9 +5,9 @@
 A file of 4 GB is made in a new folder inside DIR, and deleted at the end. Two processes train the
 same network on the same batches, whose rows lie all over the file: one reads them through the
 memory map (`load_file`, `Streamed`), the other has taken them into an array before. They take
-turns, and their losses must agree. Before the clock starts the file is in the system's cache, so what is
-measured is the price of the map and not the speed of a disk; and what comes before the first epoch
-(the SHA-256 of the file, one pass to check the numbers) is not in the rate.
+turns, and their losses must agree. Before the clock starts the file is in the system's cache, so
+what is measured is the price of the map and not the speed of a disk; and what comes before the
+first epoch (the SHA-256 of the file, one pass to check the numbers) is not in the rate.
 
 The gate: the median rate from the map is at least 0.90 of that from memory, and the process with
 the map never has 600 MB of anonymous memory (RssAnon: its own, without the pages of files, which
