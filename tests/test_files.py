@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from minivae.datasets import Dataset, Streamed, files, load, load_file, npy, pictures
+from minivae.datasets import Dataset, Streamed, files, load, load_file, npy, pictures, table
 from minivae.datasets.base import spread_rows
 from minivae.datasets.labels import MAX_CLASSES, class_numbers
 from minivae.datasets.values import require_finite
@@ -359,6 +359,8 @@ def text(path: Path, content: str | bytes) -> Path:
         ("x,y,class\n1,2,1.0\n3,4,12\n", [[1, 2], [3, 4]], [1, 12], tuple(map(str, range(13)))),
         ('"a","b"\n"1","2"\n 3 ,"4"\n', [[1, 2], [3, 4]], [0, 0], ()),
         ("a\n1\n2\n", [[1], [2]], [0, 0], ()),
+        ('a,b,label\n1,2,"a\n,b"\n3,4,"c ""d"""\n', [[1, 2], [3, 4]], [0, 1], ("a\n,b", 'c "d"')),
+        ("\n\n\nb\n\n1\n\n2\n\n", [[1], [2]], [0, 0], ()),
         ("1\n2\n", [[1], [2]], [0, 0], ()),
     ],
 )
@@ -388,6 +390,10 @@ def test_csv(
         ("1,2\n3,1e39\n", ["line 2, column 2", "'1e39'"]),
         ("1,2\ninf,-inf\n", ["line 2, column 1", "'inf'"]),
         ("1,2\n3,4,5\n", ["line 2: expected 2 columns, got 3"]),
+        ("1,2\n3,4\n5,6,7\n8,9,9\n", ["line 3: expected 2 columns, got 3"]),
+        ("a,b,label\n3,4,cat\n\n5,6,dog,9\n", ["line 4: expected 3 columns, got 4"]),
+        ("1,2\n3,1_000\n", ["line 2, column 2", "'1_000'"]),
+        ("\n\na,b\n1,2\n3,z\n", ["line 5, column 2", "'z'"]),
         ("1,2\n3\n", ["line 2: expected 2 columns, got 1"]),
         ("1;2\n3;4\n", ["line 2, column 1", "'3;4'"]),
         ("label\n1\n2\n", ["lines of numbers, got none"]),
@@ -401,6 +407,23 @@ def test_csv(
 )  # fmt: skip
 def test_csv_that_is_refused(tmp_path: Path, content: str | bytes, words: list[str]) -> None:
     refused(text(tmp_path / "bad.csv", content), *words)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 30, 10_000])
+@pytest.mark.parametrize("bad", [0, 2, 50, 99])
+def test_csv_is_the_same_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, bad: int
+) -> None:
+    monkeypatch.setattr(table, "_PIECE", piece)
+    x = np.random.default_rng(0).standard_normal((100, 3)).astype("f")
+    lines = [f"{a},w{i % 7},{b},{c}" + "\n" * (1 + i % 3) for i, (a, b, c) in enumerate(x)]
+    path = text(tmp_path / "a.csv", "a,label,b,c\n" + "".join(lines))
+    got, y = whole(load_file(path))
+    assert np.array_equal(got, x) and np.array_equal(y, np.arange(100) % 7)
+    number = 2 + sum(line.count("\n") for line in lines[:bad])
+    lines[bad] = lines[bad].replace(f",{x[bad, 1]},", ",?,")
+    text(path, "a,label,b,c\n" + "".join(lines))
+    refused(path, f"line {number}, column 3: expected a finite number, got '?'")
 
 
 def test_csv_costs_four_bytes_a_number_and_a_long_label_is_not_multiplied(tmp_path: Path) -> None:
@@ -763,13 +786,22 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Path, np.ndarray]]:
     }  # fmt: skip
 
 
+class Kinds(dict[str, Any]):
+    """Shown by its name, because a failing case shows its arguments."""
+
+    def __repr__(self) -> str:
+        return "all_kinds"
+
+
 @pytest.fixture(scope="module")
-def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
     folder = tmp_path_factory.mktemp("kinds")
-    return {
-        kind: (path, victim, victim.read_bytes(), want)
-        for kind, (path, victim, want) in kinds(folder).items()
-    }
+    return Kinds(
+        {
+            kind: (path, victim, victim.read_bytes(), want)
+            for kind, (path, victim, want) in kinds(folder).items()
+        }
+    )
 
 
 KINDS = ["npy", "npy of floats", "npz", "csv", "idx", "idx labels", "idx.gz", "png", "first png",
