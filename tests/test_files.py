@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from minivae.datasets import Dataset, files, load, load_file, npy, pictures
+from minivae.datasets import Dataset, Streamed, files, load, load_file, npy, pictures, table
 from minivae.datasets.base import spread_rows
 from minivae.datasets.labels import MAX_CLASSES, class_numbers
+from minivae.datasets.values import require_finite
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (30, 4, 3)).astype(np.uint8)
@@ -181,7 +182,11 @@ def test_a_number_that_is_not_finite_is_called_by_its_row_in_the_file(
         if in_memory or row in held or row in rest[spread_rows(27, 3)]:
             refused(path, f"got {shown} at row {row}, column 3", in_memory=in_memory)
         else:
-            assert load_file(path, in_memory=False).train.x.max() is not None
+            x = load_file(path, in_memory=False).train.x
+            assert isinstance(x, Streamed)  # it is looked through when it is used
+            where = int(np.flatnonzero(x.origin(slice(None)) == row)[0])
+            with pytest.raises(ValueError, match=f"got {shown} at row {where}, column 3"):
+                require_finite(x)
 
 
 # ---- .npz ----
@@ -261,6 +266,17 @@ def test_npz_that_is_refused(tmp_path: Path, arrays: Any, words: list[str]) -> N
     path = tmp_path / "bad.npz"
     np.savez(path, **arrays)
     refused(path, *words)
+
+
+def test_a_header_that_claims_to_be_long_costs_no_memory(tmp_path: Path) -> None:
+    """One bit turns version 1 into 2, whose header has a length of four bytes."""
+    raw = bytearray(saved(tmp_path / "a.npy", X).read_bytes())
+    raw[6] = 2
+    (tmp_path / "a.npy").write_bytes(raw)
+    archive(tmp_path / "a.npz", bytes(raw))
+    for path in (tmp_path / "a.npy", tmp_path / "a.npz"):
+        held = peak(lambda path=path: refused(path, "header of", "more than 10000"))  # type: ignore[misc]
+        assert held < 2**20
 
 
 def peak(act: Callable[[], Any]) -> int:
@@ -343,6 +359,8 @@ def text(path: Path, content: str | bytes) -> Path:
         ("x,y,class\n1,2,1.0\n3,4,12\n", [[1, 2], [3, 4]], [1, 12], tuple(map(str, range(13)))),
         ('"a","b"\n"1","2"\n 3 ,"4"\n', [[1, 2], [3, 4]], [0, 0], ()),
         ("a\n1\n2\n", [[1], [2]], [0, 0], ()),
+        ('a,b,label\n1,2,"a\n,b"\n3,4,"c ""d"""\n', [[1, 2], [3, 4]], [0, 1], ("a\n,b", 'c "d"')),
+        ("\n\n\nb\n\n1\n\n2\n\n", [[1], [2]], [0, 0], ()),
         ("1\n2\n", [[1], [2]], [0, 0], ()),
     ],
 )
@@ -372,6 +390,10 @@ def test_csv(
         ("1,2\n3,1e39\n", ["line 2, column 2", "'1e39'"]),
         ("1,2\ninf,-inf\n", ["line 2, column 1", "'inf'"]),
         ("1,2\n3,4,5\n", ["line 2: expected 2 columns, got 3"]),
+        ("1,2\n3,4\n5,6,7\n8,9,9\n", ["line 3: expected 2 columns, got 3"]),
+        ("a,b,label\n3,4,cat\n\n5,6,dog,9\n", ["line 4: expected 3 columns, got 4"]),
+        ("1,2\n3,1_000\n", ["line 2, column 2", "'1_000'"]),
+        ("\n\na,b\n1,2\n3,z\n", ["line 5, column 2", "'z'"]),
         ("1,2\n3\n", ["line 2: expected 2 columns, got 1"]),
         ("1;2\n3;4\n", ["line 2, column 1", "'3;4'"]),
         ("label\n1\n2\n", ["lines of numbers, got none"]),
@@ -385,6 +407,23 @@ def test_csv(
 )  # fmt: skip
 def test_csv_that_is_refused(tmp_path: Path, content: str | bytes, words: list[str]) -> None:
     refused(text(tmp_path / "bad.csv", content), *words)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 30, 10_000])
+@pytest.mark.parametrize("bad", [0, 2, 50, 99])
+def test_csv_is_the_same_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, bad: int
+) -> None:
+    monkeypatch.setattr(table, "_PIECE", piece)
+    x = np.random.default_rng(0).standard_normal((100, 3)).astype("f")
+    lines = [f"{a},w{i % 7},{b},{c}" + "\n" * (1 + i % 3) for i, (a, b, c) in enumerate(x)]
+    path = text(tmp_path / "a.csv", "a,label,b,c\n" + "".join(lines))
+    got, y = whole(load_file(path))
+    assert np.array_equal(got, x) and np.array_equal(y, np.arange(100) % 7)
+    number = 2 + sum(line.count("\n") for line in lines[:bad])
+    lines[bad] = lines[bad].replace(f",{x[bad, 1]},", ",?,")
+    text(path, "a,label,b,c\n" + "".join(lines))
+    refused(path, f"line {number}, column 3: expected a finite number, got '?'")
 
 
 def test_csv_costs_four_bytes_a_number_and_a_long_label_is_not_multiplied(tmp_path: Path) -> None:
@@ -458,7 +497,7 @@ def image(path: Path, array: np.ndarray, **options: Any) -> Path:
 
 
 def test_images_are_rows_in_the_order_of_their_names(tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
+    folder = tmp_path / "mine.v2"
     for i in np.random.default_rng(1).permutation(30):
         image(folder / f"{i:02}.{['png', 'BMP', 'tiff', 'pgm'][i % 4]}", X[i])
     (folder / ".hidden.png").write_bytes(b"no image")
@@ -467,7 +506,7 @@ def test_images_are_rows_in_the_order_of_their_names(tmp_path: Path) -> None:
     data = load(folder)
     x, y = whole(data)
     assert np.array_equal(x, X.reshape(30, 12) / np.float32(255)) and not y.any()
-    assert (data.name, data.image_shape, data.class_names) == ("mine", (4, 3), ())
+    assert (data.name, data.image_shape, data.class_names) == ("mine.v2", (4, 3), ())
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.glob("[0-9]*")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -747,13 +786,22 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Path, np.ndarray]]:
     }  # fmt: skip
 
 
+class Kinds(dict[str, Any]):
+    """Shown by its name, because a failing case shows its arguments."""
+
+    def __repr__(self) -> str:
+        return "all_kinds"
+
+
 @pytest.fixture(scope="module")
-def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
     folder = tmp_path_factory.mktemp("kinds")
-    return {
-        kind: (path, victim, victim.read_bytes(), want)
-        for kind, (path, victim, want) in kinds(folder).items()
-    }
+    return Kinds(
+        {
+            kind: (path, victim, victim.read_bytes(), want)
+            for kind, (path, victim, want) in kinds(folder).items()
+        }
+    )
 
 
 KINDS = ["npy", "npy of floats", "npz", "csv", "idx", "idx labels", "idx.gz", "png", "first png",

@@ -184,7 +184,7 @@ def _dataset(
         n_valid = 0 if len(pool) == 1 else _share(len(whole))
     valid_rows = spread_rows(len(pool), _held_out("n_valid", n_valid, len(pool)))
     return Dataset(
-        name=path.resolve().stem,
+        name=path.resolve().name if path.is_dir() else path.resolve().stem,
         image_shape=image,
         train=_train(Streamed(pool, valid_rows), labels, _stays(rows, in_memory)),
         valid=_split(pool, valid_rows, labels),

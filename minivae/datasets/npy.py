@@ -7,6 +7,7 @@ MAX_BYTES. Every fault is a ValueError; the caller adds the name of the file.
 Source    the description of the format in `numpy.lib.format`.
 """
 
+import io
 import math
 import warnings
 import zipfile
@@ -18,6 +19,7 @@ from numpy.lib import format as npy
 
 from minivae.datasets.idx import read_up_to
 
+MAX_HEADER = 10_000  # bytes; NumPy's limit too
 MAX_BYTES = 2**32  # of unpacked arrays: a small .npz can unpack to anything
 
 TRAIN_TEST = ("x_train", "y_train", "x_test", "y_test")  # the names that Keras uses
@@ -68,12 +70,10 @@ def read_header(stream: BinaryIO, size: int, kinds: str) -> Header:
     Raises    ValueError if this is no .npy file, its elements are others or it is too short or
               too long for what the header claims.
     """
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-            version = npy.read_magic(stream)
-            shape, fortran, dtype = readers[version](stream)
+            shape, fortran, dtype = _parsed(stream)
     # NumPy's reader parses Python literals, and lets through what its parser raises
     except Exception as error:
         raise ValueError(f"not a sound NumPy file ({error})") from None
@@ -87,6 +87,20 @@ def read_header(stream: BinaryIO, size: int, kinds: str) -> Header:
     if claimed == 0:
         raise ValueError(f"expected at least one number, got shape {shape}")
     return Header(shape, "F" if fortran else "C", dtype, claimed)
+
+
+def _parsed(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the order is Fortran's, and dtype.
+
+    NumPy would reserve as many bytes as the header claims to have; here it gets them in hand.
+    """
+    version = npy.read_magic(io.BytesIO(stream.read(npy.MAGIC_LEN)))
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+    length = stream.read(2 * version[0])
+    count = int.from_bytes(length, "little")
+    if count > MAX_HEADER:
+        raise ValueError(f"a header of {count} bytes, more than {MAX_HEADER}")
+    return read(io.BytesIO(length + stream.read(count)))
 
 
 class _Refused(ValueError):
