@@ -40,11 +40,15 @@ COMMANDS = {
     "explain-loss": explain_loss,
     "info": info,
 }
-START = """start with:
-  minivae train                           a VAE on the embedded digits, in under a minute
-  minivae evaluate runs/digits-vae-1      its bound and its likelihood, in nats per image
-  minivae sample runs/digits-vae-1        images that nobody wrote
-  minivae traverse runs/digits-vae-1      what each latent does
+HELP = """
+commands:
+{}
+
+start with:
+  minivae train                         a VAE on the embedded digits
+  minivae evaluate runs/digits-vae-1    its bound and its likelihood, in nats
+  minivae sample runs/digits-vae-1      images that nobody wrote
+  minivae traverse runs/digits-vae-1    what each latent does
 
 `minivae COMMAND --help` explains a command, with examples.
 """
@@ -54,17 +58,18 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands; each command's module describes its own options."""
     top = Parser(
         prog="minivae",
+        usage="minivae [-h] [--version] COMMAND ...",
         description="Variational autoencoders from first principles, every gradient by hand.",
-        epilog=START,
+        epilog=HELP.format("\n".join(f"  {name:15}{m.HELP}" for name, m in COMMANDS.items())),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"minivae {minivae.__version__}")
-    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    # The epilog lists the commands: argparse would break the lines of the longer names.
+    commands = top.add_subparsers(prog="minivae", dest="command", help=argparse.SUPPRESS)
     for name, module in COMMANDS.items():
         sub = commands.add_parser(
             name,
-            help=module.HELP,
             description=module.DESCRIPTION,
             epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -33,12 +33,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
 
 
-def add_out(parser: argparse.ArgumentParser, default: str, kinds: str) -> None:
+def add_out(parser: argparse.ArgumentParser, kinds: str, default: str | None = None) -> None:
     """--out and --force, with one policy: a file that is named is not lost without --force."""
     add = parser.add_argument
-    add("--out", metavar="FILE", help=f"{kinds}; default: {default}")
+    rest = "must be given" if default is None else f"default: {default}"
+    add("--out", metavar="FILE", help=f"{kinds}; {rest}")
     add("--force", action="store_true",
-        help="replace FILE if it exists; without it such a file is refused")  # fmt: skip
+        help="replace FILE if it exists; otherwise that is refused")  # fmt: skip
 
 
 def add_gif(parser: argparse.ArgumentParser) -> None:

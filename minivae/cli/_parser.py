@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -32,6 +33,11 @@ class Parser(argparse.ArgumentParser):
         if rest:
             self.error(self._left_over(rest))
         return known, rest
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """As argparse does, but a help that cannot be written is an error too."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def _left_over(self, rest: Sequence[str]) -> str:
         option = next((word for word in rest if word.startswith("-")), None)

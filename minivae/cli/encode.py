@@ -12,16 +12,19 @@ from minivae.models import VAE
 from minivae.walks import Codes
 
 HELP = "the codes of images, as an array or a table"
-DESCRIPTION = """Write the mean of q(z|x) for every image of a split (an autoencoder's code is a
+DESCRIPTION = """\
+Write the mean of q(z|x) for every image of a split (an autoencoder's code is a
 point), to look at the latents with other tools.
 
-  codes.npy    an array (N, K) in the precision of the model; with --logvar an array (2, N, K),
-               so that   mu, logvar = numpy.load("codes.npy")
-  codes.csv    a table with the columns index, label, the known factors of a rendered world,
-               mu_1 ... mu_K, and with --logvar logvar_1 ... logvar_K; every digit is kept
+  codes.npy    an array (N, K) in the precision of the model; with --logvar an
+               array (2, N, K), for   mu, logvar = numpy.load("codes.npy")
+  codes.csv    a table with the columns index, label, the known factors of a
+               rendered world, mu_1 to mu_K, and with --logvar logvar_1 to
+               logvar_K; every digit is kept
 
-The images are in the order of the data set, binarised as the model saw them. Training images that
-were drawn anew at every use are drawn once, as --binarisation fixed does: the same for everyone."""
+The images are in the order of the data set, binarised as the model saw them.
+Training images that were drawn anew at every use are drawn once, as with
+--binarisation fixed: the same for everyone."""
 EXAMPLES = """examples:
   minivae encode runs/digits-vae-1 --out codes.csv
       the 250 test images
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the split of the run's data; default: test")  # fmt: skip
     add("--logvar", action="store_true", help="the log-variances of q(z|x) too")
     _common.add_device(parser)
-    _common.add_out(parser, "none, it must be given", "a .npy or a .csv")
+    _common.add_out(parser, "a .npy or a .csv")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,19 +16,23 @@ from minivae.models.networks import LOGIT_LIMIT, LOGVAR_LIMIT, PIXEL_LOGVAR_LIMI
 from minivae.runs import MODELS
 
 HELP = "the parameters of a run, for other programs"
-DESCRIPTION = """Write the parameters by name in a file that needs no minivae to read.
+DESCRIPTION = """\
+Write the parameters by name in a file that needs no minivae to read.
 
-  weights.npz            NumPy's format; the text array "metadata" holds the description as JSON
-  weights.safetensors    for PyTorch, JAX and others (pip install safetensors); the description is
-                         its metadata
+  weights.npz            NumPy's format; the text array "metadata" describes
+                         the rest, in JSON
+  weights.safetensors    for PyTorch, JAX and others (pip install safetensors);
+                         the description is its metadata
 
-Rows are examples: a dense layer is y = x @ W + b with W (n_in, n_out), the transpose of PyTorch's
-Linear.weight. So the mean code of images x is, for one hidden layer of ReLU,
+Rows are examples: a dense layer is y = x @ W + b with W (n_in, n_out), the
+transpose of PyTorch's Linear.weight. So the mean code of images x is, for one
+hidden layer of ReLU,
 
   h = maximum(x @ w["encoder.trunk.0.W"] + w["encoder.trunk.0.b"], 0)
   mu = h @ w["encoder.mu.W"] + w["encoder.mu.b"]
 
-A trunk counts dense layers and activations alike: 0, 2, 4, ... are the dense ones."""
+A trunk counts dense layers and activations alike: 0, 2, 4, ... are the dense
+ones."""
 EXAMPLES = """examples:
   minivae export runs/digits-vae-1 --out weights.npz
   minivae export runs/digits-vae-1 --out weights.safetensors
@@ -40,7 +44,7 @@ FORMAT = "minivae weights 1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     _common.add_run_argument(parser)
-    _common.add_out(parser, "none, it must be given", "a .npz or a .safetensors")
+    _common.add_out(parser, "a .npz or a .safetensors")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -12,14 +12,18 @@ from minivae.cli import _common
 from minivae.walks import Codes
 
 HELP = "walks between the codes of two test images"
-DESCRIPTION = """Walk from the mean code of one test image to that of another, and decode the way.
+DESCRIPTION = """\
+Walk from the mean code of one test image to that of another, and decode the
+way.
 
   straight    z(t) = (1 - t) z0 + t z1
-  spherical   z(t) = sin((1 - t) w) / sin w z0 + sin(t w) / sin w z1, w the angle between them
+  spherical   z(t) = sin((1 - t) w) / sin w z0 + sin(t w) / sin w z1
+              with w the angle between z0 and z1
 
-With many latents, draws of the prior N(0, 1) have norms near sqrt(K), hardly any shorter. The
-straight line cuts through the empty middle; the arc keeps the norm, if both ends have it. With few
-latents the middle is full, and the line is as good. The norms along both ways are printed: mean
+With many latents, draws of the prior N(0, 1) have norms near sqrt(K), and
+hardly any are much shorter. The straight line cuts through the empty middle;
+the arc keeps the norm, if both ends have it. With few latents the middle is
+full, and the line is as good. The norms along both ways are printed. Mean
 codes are shorter than draws, above all where latents are not used."""
 EXAMPLES = """examples:
   minivae interpolate runs/digits-vae-1
@@ -48,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _common.add_seed(parser, "the random pairs")
     _common.add_device(parser)
     _common.add_gif(parser)
-    _common.add_out(parser, "RUN/pictures/interpolate.png (.gif)", "a .png, a .svg, or a .gif")
+    _common.add_out(parser, "a .png, a .svg, or a .gif", "RUN/pictures/interpolate.png (.gif)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -143,7 +147,7 @@ def _spread(mean: float, deviation: float) -> str:
 def _frames(
     decoded: dict[str, np.ndarray], image_shape: tuple[int, ...], t: np.ndarray
 ) -> Iterator[Any]:
-    """A figure for each time: a row for each way and a column for each pair, or two beside each other."""
+    """A figure for each time: a row for each way, or for a single pair one row of both."""
     from minivae import plots
 
     P = len(next(iter(decoded.values())))

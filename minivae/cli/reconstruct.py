@@ -14,12 +14,13 @@ from minivae.models import VAE
 from minivae.models.base import Model
 
 HELP = "test images above their reconstructions"
-DESCRIPTION = """Show the first test images above their reconstructions, the means of p(x|z) at the
-mean code of each image, and print for all test images how near they come: the squared error, and
-log p(x|z) at that code.
+DESCRIPTION = """\
+Show the first test images above their reconstructions, the means of p(x|z) at
+the mean code of each image, and print for all test images how near they come:
+the squared error, and log p(x|z) at that code.
 
-The second is no bound on log p(x): the ELBO draws its codes from q(z|x) and pays the KL for them.
-`minivae evaluate` prints it."""
+The second is no bound on log p(x): the ELBO draws its codes from q(z|x) and
+pays the KL for them. `minivae evaluate` prints it."""
 EXAMPLES = """examples:
   minivae reconstruct runs/digits-vae-1
   minivae reconstruct runs/mnist-vae-1 --n 100 --columns 20 --out mnist.svg
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--n", type=int, default=48, metavar="N", help="images in the picture; default: 48")
     add("--columns", type=int, default=12, metavar="N", help="images in a row; default: 12")
     _common.add_device(parser)
-    _common.add_out(parser, "RUN/pictures/reconstruct.png", "a .png or a .svg")
+    _common.add_out(parser, "a .png or a .svg", "RUN/pictures/reconstruct.png")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,14 +14,17 @@ from minivae.models import VAE
 from minivae.models.base import Model
 
 HELP = "images from the prior: decoded draws of N(0, 1)"
-DESCRIPTION = """Draw codes z from the prior N(0, 1), decode them, and show the images.
+DESCRIPTION = """\
+Draw codes z from the prior N(0, 1), decode them, and show the images.
 
-An image is the mean of p(x|z), grey where the model is in doubt. That is not yet a sample of the
-model's p(x): --draw draws the pixels too, each by itself, and shows how grainy that is.
+An image is the mean of p(x|z), grey where the model is in doubt. That is not
+yet a sample of the model's p(x): --draw draws the pixels too, each by itself,
+and shows how grainy that is.
 
-An autoencoder has no prior: nothing tells its codes where to lie, and draws of N(0, 1) may fall
-where no code is. Its codes are drawn from the Gaussian with the mean and the covariance of the
-codes of its training images, and the title says so."""
+An autoencoder has no prior: nothing tells its codes where to lie, and draws of
+N(0, 1) may fall where no code is. Its codes are drawn from the Gaussian with
+the mean and the covariance of the codes of its training images, and the title
+says so."""
 EXAMPLES = """examples:
   minivae sample runs/digits-vae-1
       96 images, in runs/digits-vae-1/pictures/sample.png
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", action="store_true", help="draw the pixels from p(x|z), not only the codes")
     _common.add_seed(parser, "the codes and the pixels")
     _common.add_device(parser)
-    _common.add_out(parser, "RUN/pictures/sample.png", "a .png, a .svg, or a .npy of shape (N, D)")
+    _common.add_out(parser, "a .png, a .svg, or a .npy of shape (N, D)", "RUN/pictures/sample.png")
 
 
 def run(args: argparse.Namespace) -> None:

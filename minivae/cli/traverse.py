@@ -11,17 +11,20 @@ from minivae.cli import _common
 from minivae.walks import Codes
 
 HELP = "what each latent does when it is changed alone"
-DESCRIPTION = """Take the mean code of a test image, change one latent at a time, and decode: a
-row for each latent, the others as they are. The rows are sorted by the KL of their latent, averaged
-over the test images, the most used first; a latent with almost no KL does nothing.
+DESCRIPTION = """\
+Take the mean code of a test image, change one latent at a time, and decode: a
+row for each latent, the others as they are. The rows are sorted by the KL of
+their latent, averaged over the test images, the most used first; a latent with
+almost no KL does nothing.
 
-The values run from -limit to limit: by default at quantiles of the prior N(0, 1), with equal
-shares of it between neighbours, so denser in the middle; with --spacing even in equal steps.
-An autoencoder has no prior and no KL: its rows are sorted by the variance of the codes, and the
-values are in standard deviations of the latent, from its mean.
+The values run from -L to L: by default at quantiles of the prior N(0, 1), with
+equal shares of it between neighbours and so denser in the middle; in equal
+steps with --spacing even. An autoencoder has no prior and no KL: its rows are
+sorted by the variance of the codes, and the values are in standard deviations
+of the latent, from its mean.
 
-No latent has a meaning of its own: nothing in the ELBO prefers these axes to rotated ones in the
-prior, and what a row shows depends on the image."""
+No latent has a meaning of its own: the prior is the same in all directions,
+and what a row shows depends on the image."""
 EXAMPLES = """examples:
   minivae traverse runs/digits-vae-1
       test image 0, in runs/digits-vae-1/pictures/traverse.png
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only the N that are used most; default: all, at most 20")  # fmt: skip
     _common.add_device(parser)
     _common.add_gif(parser)
-    _common.add_out(parser, "RUN/pictures/traverse.png (.gif)", "a .png, a .svg, or a .gif")
+    _common.add_out(parser, "a .png, a .svg, or a .gif", "RUN/pictures/traverse.png (.gif)")
 
 
 def run(args: argparse.Namespace) -> None:

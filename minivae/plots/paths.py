@@ -54,10 +54,9 @@ def traversal(
     page, middles = _strips(images, image_shape, [gap] * len(images), lead)
     page = np.concatenate([np.zeros((gap, page.shape[1])), page])  # for the first row's mark
     middles = [middle + gap for middle in middles]
-    figure = framed(
-        page, f"each latent changed alone, the others at the image's mean code\n({MEANS}; orange: the value of the image)",
-        LETTER * max(len(name) for name in names), 0.5,
-    )  # fmt: skip
+    title = "each latent changed alone, the others at the image's mean code"
+    title += f"\n({MEANS}; orange: the value of the image)"
+    figure = framed(page, title, LETTER * max(len(name) for name in names), 0.5)
     centres = _centres(len(values), image_shape)
     ticks = ["own code", *(f"{v:.2g}" for v in values)]
     _label(figure, middles, names, centres, ticks, what)
