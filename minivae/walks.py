@@ -8,6 +8,7 @@ is on.  `codes` and `decoded` go to the device and back, a chunk of rows at a ti
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -202,16 +203,20 @@ class Codes:
         return np.argsort(-used, kind="stable")
 
 
-def codes(model: Model, x: np.ndarray) -> Codes:
+def codes(
+    model: Model, x: Array, prepare: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> Codes:
     """The parameters of q(z|x) for all of ``x`` (N, D), or an autoencoder's points.
 
-    They are in the model's dtype.
-    Raises  ValueError for data that the model cannot take.
+    Only the codes are kept, in the model's dtype; x may be anything that gives NumPy rows.
+
+    prepare  what to do with each chunk of rows before it is encoded: binarise it, for example.
+    Raises   ValueError for data that the model cannot take.
     """
     model.check(x)
     means, logvars = [], []
     for start in range(0, len(x), ROWS):
-        batch = x[start : start + ROWS]
+        batch = prepare(x[start : start + ROWS])
         if not isinstance(model, VAE):
             means.append(to_numpy(model.means(batch)))
             continue

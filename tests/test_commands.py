@@ -798,6 +798,30 @@ def test_data_of_another_size_are_refused(
     assert "63 pixels" in error and "64" in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", OUT)
+@pytest.mark.parametrize("checkpoint", [None, "best", "last"])
+def test_every_command_loads_the_checkpoint_that_was_asked_for(
+    command: str, checkpoint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def load(*arguments: Any) -> None:
+        asked.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "load_run", load)
+    option = [] if checkpoint is None else ["--checkpoint", checkpoint]
+    assert main([command, "vae", *option]) == 130
+    assert asked == [("vae", "cpu", checkpoint)]
+
+
+def test_a_run_without_a_best_epoch_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    made("vae")
+    assert main(["sample", "vae", "--checkpoint", "best"]) == 2
+    error = capsys.readouterr().err
+    assert "no epoch is the best" in error and error.count("\n") == 1
+
+
 # ---- the parser ----
 
 

@@ -236,3 +236,41 @@ def test_a_gif_of_one_figure_stands_still() -> None:
     frame = plots.cells(grey(1, 4), (2, 2), [""], "")
     with Image.open(io.BytesIO(plots.gif([frame], dpi=20))) as film:
         assert film.n_frames == 1
+
+
+# ---- colour ----
+
+
+def test_pages_in_colour_have_white_between_the_images() -> None:
+    images = grey(3, 12)
+    page = plots.mosaic(images, (2, 2, 3), columns=2)
+    assert page.shape == (5, 5, 3)
+    assert np.array_equal(page[:2, 3:], images[1].reshape(2, 2, 3))
+    assert (page[2] == 1).all() and (page[:, 2] == 1).all() and (page[3:, 3:] == 1).all()
+
+
+def test_every_picture_takes_colour_also_beyond_white() -> None:
+    shape, t = (3, 2, 3), np.linspace(0, 1, 4)
+    own = grey(18), np.zeros(2)
+    figures = [
+        plots.samples(1.5 - 2 * grey(5, 18), shape, 3),
+        plots.reconstructions(grey(5, 18), grey(5, 18) + 0.5, shape, 3),
+        plots.interpolation({"straight": grey(2, 4, 18)}, grey(2, 2, 18), shape, t),
+        plots.traversal(grey(2, 4, 18), shape, ["a", "b"], t, own, "value"),
+        plots.cells(grey(5, 18) - 0.5, shape, list("abcde"), "title"),
+        plots.manifold(VAE(Architecture(18, 2, ())), shape, 4),
+    ]
+    for figure in figures:
+        page = pixels(figure)
+        assert page.ndim == 3 and page.min() >= 0 and page.max() == 1
+        figure.savefig(io.BytesIO(), dpi=20)  # Matplotlib warns, here an error, of other values
+
+
+def test_a_gif_keeps_colours() -> None:
+    red = np.array([[0.9, 0.1, 0.1] * 4, [0.1, 0.1, 0.9] * 4])
+    frames = [plots.cells(red[i : i + 1], (2, 2, 3), [""], f"{i}") for i in range(2)]
+    with Image.open(io.BytesIO(plots.gif(frames, dpi=20))) as film:
+        for i, colour in enumerate([(230, 26, 26), (26, 26, 230)]):
+            film.seek(i)
+            middle = film.convert("RGB").getpixel((film.width // 2, film.height // 2))
+            assert all(abs(a - b) < 12 for a, b in zip(middle, colour, strict=True))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from minivae import VAE, Architecture, Autoencoder, walks
 from minivae.arrays import generator
+from minivae.datasets import binarise
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 
 WAYS = [walks.straight, walks.spherical]
@@ -298,6 +299,18 @@ def test_codes_in_chunks_are_the_codes_of_the_model(
         assert codes.logvar is None
 
 
+def test_rows_are_prepared_chunk_by_chunk_as_if_all_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, x = VAE(Architecture(5, 3, (4,))), data(11, 5)
+    monkeypatch.setattr(walks, "ROWS", 3)  # odd, so that chunks end in the middle of a word
+    rng = np.random.default_rng(4)
+    codes = walks.codes(model, x, lambda rows: binarise(rows, "new", rng))
+    drawn = binarise(x, "new", np.random.default_rng(4))
+    assert np.allclose(codes.mu, model.means(drawn), atol=1e-6)
+    assert not np.allclose(codes.mu, model.means(x), atol=1e-3)
+
+
 def test_codes_keep_float32_and_refuse_other_data() -> None:
     model = VAE(Architecture(6, 3, (4,)))
     codes = walks.codes(model, data(4))
@@ -396,3 +409,23 @@ def test_draws_that_are_alike_have_the_mean_and_the_covariance() -> None:
     assert np.allclose(draws[:, 2], 3.0)  # a latent that never changes, and a singular covariance
     assert walks.alike(z, eps.astype("float32")).dtype == np.float32
     assert walks.alike(z, np.zeros((1, 3)))[0] == pytest.approx(z.mean(axis=0))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli", "gaussian"])
+def test_a_model_on_another_device_gives_codes_and_images_on_the_host(likelihood: str) -> None:
+    strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+
+    def on_device1(a: np.ndarray) -> object:
+        return strict.asarray(a, device=strict.Device("device1"))
+
+    architecture = Architecture(6, 3, (4,), likelihood=likelihood)
+    there, here = VAE(architecture, device=on_device1), VAE(architecture)
+    codes, want = walks.codes(there, data(7)), walks.codes(here, data(7))
+    for got, expected in ((codes.mu, want.mu), (codes.logvar, want.logvar)):
+        assert isinstance(got, np.ndarray) and np.allclose(got, expected, atol=1e-5)
+    for seeds_of_pixels in ((None, None), (generator("cpu", 1), generator("cpu", 1))):
+        images, expected = (
+            walks.decoded(model, codes.mu, rng)
+            for model, rng in zip((there, here), seeds_of_pixels, strict=True)
+        )
+        assert isinstance(images, np.ndarray) and np.allclose(images, expected, atol=1e-4)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minivae import runs
-from minivae.datasets import Dataset, Split, binarise
+from minivae import runs, walks
+from minivae.datasets import Dataset, binarise
 from minivae.datasets.binarisation import SEEDS
 from minivae.models.base import Model
 
@@ -19,8 +19,11 @@ SAMPLES, PIXELS, PAIRS, DRAWS = 20, 21, 22, 23
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """The run folder, which every one of these commands begins with."""
+    """The run folder, which every one of these commands begins with, and which of its models."""
     parser.add_argument("run", metavar="RUN", help="a run folder that `minivae train` wrote")
+    parser.add_argument("--checkpoint", choices=["best", "last"],
+        help="the model after the epoch with the best held-out ELBO, or after the last; default: "
+        "best for a run that was to stop early, otherwise last")  # fmt: skip
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
@@ -52,7 +55,7 @@ def load(args: argparse.Namespace) -> tuple[Model, dict[str, Any]]:
     """The model of the run, and its configuration."""
     if getattr(args, "seed", 0) < 0:
         raise ValueError(f"expected --seed of at least 0, got {args.seed}")
-    return runs.load_run(args.run, args.device)
+    return runs.load_run(args.run, args.device, args.checkpoint)
 
 
 def load_data(model: Model, config: dict[str, Any]) -> Dataset:
@@ -70,17 +73,17 @@ def load_data(model: Model, config: dict[str, Any]) -> Dataset:
     return dataset
 
 
-def train_split(dataset: Dataset, config: dict[str, Any]) -> Split:
-    """The training images, black and white if the model saw them so.
+def encoded(model: Model, dataset: Dataset, config: dict[str, Any], part: str) -> walks.Codes:
+    """The codes of a split, black and white if the model saw it so.
 
-    Where they were drawn anew at every use they are drawn here as in binarisation "fixed": once,
-    with the same seed for everyone.
+    Training images that were drawn anew at every use are drawn here as in binarisation "fixed":
+    once, with the same seed for everyone.
     """
-    split, how = dataset.train, config["data"]["binarisation"]
-    if how != "new":
-        return split
-    x = binarise(split.x, "fixed", np.random.default_rng(SEEDS["train"]))
-    return Split(x, split.y, split.factors)
+    x = getattr(dataset, part).x
+    if part != "train" or config["data"]["binarisation"] != "new":
+        return walks.codes(model, x)
+    rng = np.random.default_rng(SEEDS["train"])  # from chunk to chunk: as if all were drawn at once
+    return walks.codes(model, x, lambda rows: binarise(rows, "fixed", rng))
 
 
 def destination(

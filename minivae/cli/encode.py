@@ -5,7 +5,6 @@ import io
 
 import numpy as np
 
-from minivae import walks
 from minivae.cli import _common
 from minivae.datasets import Dataset, Split
 from minivae.models import VAE
@@ -52,11 +51,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--logvar: an autoencoder's code is a point, it has no variance")
     dataset = _common.load_data(model, config)
     split = getattr(dataset, args.data)
-    if args.data == "train":
-        split = _common.train_split(dataset, config)
     if len(split) == 0:
         raise ValueError(f"--data {args.data}: the run has no such images")
-    codes = walks.codes(model, split.x)
+    codes = _common.encoded(model, dataset, config, args.data)
     what = "means of q(z|x)" if isinstance(model, VAE) else "codes"
     more = " and log-variances" if args.logvar else ""
     print(f"{what}{more} of {len(split):,} {args.data} images of {dataset.name}")

@@ -97,8 +97,7 @@ def _codes(
     eps = args.temperature * rng.standard_normal(shape, dtype=dtype)
     if dataset is None or isinstance(model, VAE):
         return eps
-    train = _common.train_split(dataset, config)
-    return walks.alike(walks.codes(model, train.x).mu, eps)
+    return walks.alike(_common.encoded(model, dataset, config, "train").mu, eps)
 
 
 def _origin(model: Model, temperature: float) -> str:

@@ -32,8 +32,10 @@ def gif(figures: Iterable[Figure], step: int = STEP, hold: int = HOLD, dpi: int 
 
 
 def _pixels(figure: Figure, dpi: int) -> Image.Image:
-    """The figure in grey: ink and paper need no colours, and a file of one channel is small."""
+    """The figure in grey if it has no colours: all 256 that a GIF can hold are greys then."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("L")
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
+    grey = (pixels == pixels[:, :, :1]).all()
+    return Image.fromarray(pixels[:, :, 0]) if grey else Image.fromarray(pixels).quantize(256)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from minivae.plots.pages import GAP, INK, ORANGE, framed, mosaic, stacked
+from minivae.plots.pages import GAP, INK, ORANGE, framed, mosaic, white
 from minivae.plots.pictures import MEANS
 
 LETTER = 0.065  # inches of a letter beside a row
@@ -52,7 +52,9 @@ def traversal(
     gap = max(2, image_shape[0] // 5)
     lead = np.repeat(own[0][None], len(images), axis=0)
     page, middles = _strips(images, image_shape, [gap] * len(images), lead)
-    page = np.concatenate([np.zeros((gap, page.shape[1])), page])  # for the first row's mark
+    page = np.concatenate(
+        [white(gap, page.shape[1], image_shape), page]
+    )  # for the first row's mark
     middles = [middle + gap for middle in middles]
     title = "each latent changed alone, the others at the image's mean code"
     title += f"\n({MEANS}; orange: the value of the image)"
@@ -75,13 +77,14 @@ def cells(
 ) -> Figure:
     """Images (N, D) beside each other, the name of each below it."""
     columns = min(columns, len(images))
-    height, width = image_shape
+    height, width = image_shape[:2]
     gap = max(2, round(0.25 * columns * width / 10))  # room for a line of text
     rows = [
-        mosaic(_filled(images[start : start + columns], columns), image_shape, columns)
+        mosaic(images[start : start + columns], image_shape, columns)
         for start in range(0, len(images), columns)
     ]
-    page = stacked([part for row in rows for part in (row, np.zeros((gap, row.shape[1])))], 0)
+    below = white(gap, rows[0].shape[1], image_shape)
+    page = np.concatenate([part for row in rows for part in (row, below)])
     figure = framed(page, title)
     for i, name in enumerate(names):
         x = i % columns * (width + GAP) + width / 2 - 0.5
@@ -103,13 +106,13 @@ def _strips(
     lead, tail  images (R, D) beside the rows.
     """
     height, T = image_shape[0], rows.shape[1]
-    white, parts = np.zeros((height, _aside(image_shape))), list[np.ndarray]()
+    aside, parts = white(height, _aside(image_shape), image_shape), list[np.ndarray]()
     for i, row in enumerate(rows):
-        strip = [mosaic(lead[i : i + 1], image_shape, 1), white, mosaic(row, image_shape, T)]
+        strip = [mosaic(lead[i : i + 1], image_shape, 1), aside, mosaic(row, image_shape, T)]
         if tail is not None:
-            strip += [white, mosaic(tail[i : i + 1], image_shape, 1)]
+            strip += [aside, mosaic(tail[i : i + 1], image_shape, 1)]
         parts.append(np.concatenate(strip, axis=1))
-        parts.append(np.zeros((gaps[i], parts[-1].shape[1])))
+        parts.append(white(gaps[i], parts[-1].shape[1], image_shape))
     tops = np.cumsum([0, *(height + gap for gap in gaps[:-1])])
     return np.concatenate(parts[:-1]), [float(top + height / 2 - 0.5) for top in tops]
 
@@ -144,8 +147,3 @@ def _label(
     plane.set_yticks(rows, names)
     plane.set_xticks(columns, ticks)
     plane.set_xlabel(what, fontsize=9, color=INK)
-
-
-def _filled(images: np.ndarray, columns: int) -> np.ndarray:
-    """With blank images at the end of a row that is not full."""
-    return np.concatenate([images, np.zeros((columns - len(images), images.shape[1]))])

@@ -33,8 +33,7 @@ def reconstructions(
     columns, pairs = min(columns, len(originals)), []
     for start in range(0, len(originals), columns):
         above, below = (a[start : start + columns] for a in (originals, decoded))
-        missing = np.zeros((columns - len(above), above.shape[1]))
-        pairs.append(mosaic(np.concatenate([above, missing, below]), image_shape, columns))
+        pairs.append(stacked([mosaic(a, image_shape, columns) for a in (above, below)], GAP))
     return picture(
         stacked(pairs, image_shape[0] // 2),
         f"held-out images as the model saw them, above reconstructions ({MEANS})",
@@ -55,7 +54,7 @@ def manifold(model: Model, image_shape: tuple[int, ...], n: int = 15) -> Figure:
     figure = picture(page, "decoded codes on the quantiles of the prior")
     axes = figure.axes[0]
     axes.set_axis_on()
-    height, width = image_shape
+    height, width = image_shape[:2]
     ticks = [0, n // 4, n // 2, n - 1 - n // 4, n - 1]
     labels = [f"{at[i]:.1f}" for i in ticks]
     axes.set_xticks([i * (width + GAP) + width / 2 for i in ticks], labels)
