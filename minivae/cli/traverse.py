@@ -95,11 +95,12 @@ def _scale(codes: Codes) -> tuple[np.ndarray, np.ndarray]:
 def _report(codes: Codes, rows: np.ndarray) -> list[str]:
     """How much each latent is used: printed, and as the names of the rows."""
     N, K = codes.mu.shape
+    count = "1 latent" if K == 1 else f"{K} latents"
     if codes.logvar is None:
-        print(f"{K} latents, by the standard deviation of the codes of {N:,} test images")
+        print(f"{count}, by the standard deviation of the codes of {N:,} test images")
         return _listed(rows, codes.mu.std(axis=0, dtype=np.float64), "sd", "")
     kl = codes.kl()
-    print(f"{K} latents, by KL, mean of {N:,} test images; together {kl.sum():.2f} nats per image")
+    print(f"{count}, by KL, mean of {N:,} test images; together {kl.sum():.2f} nats per image")
     names = _listed(rows, kl, "KL", " nats")
     if len(rows) < K:
         print(f"  the other {K - len(rows)}: {kl.sum() - kl[rows].sum():.2f} nats")
