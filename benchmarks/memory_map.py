@@ -23,6 +23,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -138,7 +139,10 @@ class Worker:
         self.process = context.Process(target=serve, args=(name, plan, there), daemon=True)
         self.process.start()
         there.close()
-        self.rows = self.pipe.recv()
+        try:
+            self.rows = self.pipe.recv()
+        except EOFError:
+            raise SystemExit(f"{name}: cannot begin; it says why above") from None
 
     def ask(self) -> tuple[float, float, int]:
         """Train once: seconds, loss, and the most anonymous memory so far."""
@@ -216,6 +220,8 @@ def parse_options() -> argparse.Namespace:
 def main() -> int:
     """Measure and print; 0 if the gate is passed."""
     options = parse_options()
+    # As an exception, the request to end leads past the place that deletes the file.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     about = {**machine(), "load": [round(load, 2) for load in os.getloadavg()]}
     print(", ".join(f"{key} {value}" for key, value in about.items()), flush=True)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="memory-map-") as folder:
