@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -184,6 +185,7 @@ def test_anonymous_memory_is_that_of_arrays_and_not_of_maps(
         mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
         assert mapped.sum() == 4_000_000
         assert memory_map.anonymous_memory() - before < 4e6
-        held = np.ones(4_000_000)
-        while most[0] < before + 20e6:  # the watch sees it, sooner or later
-            assert held.sum() == 4_000_000
+        held = np.ones(8_000_000)  # more than 32 MB: never from what was freed before
+        end = time.monotonic() + 10.0
+        while most[0] < before + 40e6:  # the watch sees it, sooner or later
+            assert held.sum() == 8_000_000 and time.monotonic() < end
