@@ -285,6 +285,7 @@ def test_other_data_are_refused(half: Path, capsys: pytest.CaptureFixture[str]) 
         (["--epochs", "0"], "--epochs"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--clip", "0"], "--clip"),
+        (["--epochs", "1"], "warmup"),  # which would be longer than the run
     ],
 )
 def test_other_options_are_refused_and_nothing_changes(
@@ -310,6 +311,8 @@ def test_two_processes_do_not_train_in_one_folder(
     [
         ("config.json", {"training": {}}, "expected epochs"),
         ("config.json", {"training": {"clip": "much"}}, "expected clip (int or float or null)"),
+        ("config.json", {"training": {"samples": "x"}}, "expected samples (int), got 'x'"),
+        ("config.json", {"training": {"batch_size": 0}}, "--batch-size"),
         ("config.json", {"training": {"epochs": True}}, "expected epochs (int), got True"),
         ("config.json", {"training": {"optimizer": {"name": "lion"}}}, "optimizer"),
         ("config.json", {"training": {"optimizer": {"name": "sgd"}}}, "expected the state of sgd"),

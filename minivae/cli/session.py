@@ -51,6 +51,13 @@ def go(run: Training, dataset: Dataset) -> None:
     keeper.mark("stopped early" if len(rows) < asked["epochs"] else "finished")
 
 
+def check(config: dict[str, Any], dataset: Dataset) -> None:
+    """Raise ValueError for what cannot be trained, before anything is written."""
+    if config["training"]["patience"] is not None and not len(dataset.valid):
+        raise ValueError("--patience needs held-out data to watch, but there are none")
+    schedules(config, len(dataset.train))
+
+
 def schedules(config: dict[str, Any], n: int) -> dict[str, Any]:
     """The schedules of a configuration, for n examples to train on."""
     asked = config["training"]

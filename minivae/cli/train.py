@@ -48,12 +48,10 @@ def run(args: argparse.Namespace) -> None:
         return
     complete(args)
     dataset = _data(args)
-    if args.patience is not None and not len(dataset.valid):
-        raise ValueError("--patience needs held-out data to watch, but --validation is 0")
     model = _model(args, dataset)
     optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
     config["training"]["optimizer"] = optimizer.settings()
-    session.schedules(config, len(dataset.train))  # a wrong one is noticed before a folder is made
+    session.check(config, dataset)
     threads = blas_threads(model, args.batch_size * args.samples)
     name = args.data if args.data in DEFAULTS else Path(args.data).resolve().stem
     folder = runs.create(args.out, f"{name}-{args.model}")

@@ -26,6 +26,9 @@ TRAINING: dict[str, tuple[type, ...]] = {
     "clip": (*NUMBER, NOTHING), "patience": (int, NOTHING),
     "learning_rate_schedule": (str,), "kl_schedule": (str,),
 }  # fmt: skip
+OBJECTIVE: dict[str, tuple[type, ...]] = {
+    "kl_weight": NUMBER, "free_bits": NUMBER, "samples": (int,),
+}  # fmt: skip
 CARD: dict[str, tuple[type, ...]] = {
     "device": (str,), "data_sha256": (str,), "blas_kernel": (str,), "blas_threads": (int, NOTHING),
 }  # fmt: skip
@@ -76,7 +79,9 @@ def load_training(folder: str | Path, device: Device = "cpu") -> Training:
     folder = Path(folder)
     config, progress = _read_config(folder), _read_progress(folder)
     card = read_card(folder)
-    _require_fields(folder / "config.json", config.get("training", {}), TRAINING)
+    asked = config.get("training", {})
+    there = {name: kinds for name, kinds in OBJECTIVE.items() if name in asked}
+    _require_fields(folder / "config.json", asked, TRAINING | there)
     last, best = progress["last"], progress["best"]
     model = _model(folder, config, last["bytes"], device)
     arrays = read_arrays(folder, last, _expected(model, last))
@@ -148,7 +153,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_progress(folder: Path) -> dict[str, Any]:
     path = folder / "checkpoint.json"
     progress = read_sealed(path)
-    rows = progress.get("history")
+    rows: Any = progress.get("history")
     whole = isinstance(rows, list) and all(
         isinstance(row, dict)
         and isinstance(row.get("epoch"), int | float)
@@ -157,6 +162,9 @@ def _read_progress(folder: Path) -> dict[str, Any]:
     )
     if not (whole and _is_entry(progress.get("last")) and isinstance(progress.get("state"), str)):
         raise ValueError(f"{path}: not the progress of a run")
+    in_order = all(row["epoch"] == i for i, row in enumerate(rows, 1))
+    if not in_order or progress["last"]["epoch"] != len(rows):
+        raise ValueError(f"{path}: its history does not lead to its last epoch")
     if "best" not in progress or not (progress["best"] is None or _is_entry(progress["best"])):
         raise ValueError(f"{path}: not the progress of a run")
     return progress
