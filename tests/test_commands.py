@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -662,9 +663,9 @@ def test_a_folder_in_place_of_the_file_is_refused(
     assert "no regular file" in capsys.readouterr().err and Path(OUT[command]).is_dir()
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def tiny_disk() -> Iterator[None]:
-    """No file can grow beyond 100 bytes: what a full disk is to a program."""
+    """No file can grow beyond 100 bytes: what a full disk is to a program (and to a test's log)."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
@@ -675,13 +676,14 @@ def tiny_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("command", ["sample", "traverse", *FILES])
 def test_a_full_disk_is_one_line_and_the_old_file_stays(
-    command: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+    command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made("vae")
     path = Path(OUT[command])
     path.write_bytes(b"precious")
-    request.getfixturevalue("tiny_disk")
-    assert main([command, "vae", "--out", str(path), "--force"]) == 2
+    with tiny_disk():
+        status = main([command, "vae", "--out", str(path), "--force"])
+    assert status == 2
     error = capsys.readouterr().err
     assert error == f"minivae: {path}: cannot be written (File too large)\n"
     assert path.read_bytes() == b"precious"
