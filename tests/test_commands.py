@@ -939,3 +939,27 @@ def test_the_commands_load_neither_matplotlib_nor_the_image_library() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# ---- other data than the run's ----
+
+
+def test_encode_takes_data_that_the_run_has_never_seen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every row, in its order, binarised as the run says; a wrong width is one line."""
+    made("vae")
+    model, config = runs.load_run("vae")
+    grey = np.random.default_rng(3).random((7, 64)).astype(np.float32)
+    np.save("new.npy", grey)
+    np.save("wide.npy", grey[:, :63])
+    assert main(["encode", "vae", "--data", "new.npy", "--out", "codes.npy"]) == 0
+    how = config["data"]["binarisation"]
+    seen = binarise(grey, "none" if how == "none" else "fixed", np.random.default_rng(776))
+    want = model.means(seen)
+    assert np.array_equal(np.load("codes.npy"), want) and len(want) == 7
+    capsys.readouterr()
+    for name, message in (("wide.npy", "(N, 64)"), ("no.npy", "a path, got no.npy")):
+        assert main(["encode", "vae", "--data", name, "--out", "more.npy"]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

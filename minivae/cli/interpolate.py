@@ -89,7 +89,7 @@ def _pairs(args: argparse.Namespace, N: int) -> np.ndarray:
         for name, index in (("--from", args.first), ("--to", args.last)):
             _common.within(name, index, 0, N - 1, "test images")
         return np.array([[args.first, args.last]])
-    n = 5 if args.pairs is None else args.pairs
+    n = min(5, max(1, N // 2)) if args.pairs is None else args.pairs
     _common.within("--pairs", n, 1, min(MOST, N // 2), "of different test images")
     rng = generator("cpu", args.seed, 0, _common.PAIRS)
     return rng.choice(N, (n, 2), replace=False)

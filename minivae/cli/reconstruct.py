@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     _common.add_run_argument(parser)
-    add("--n", type=int, default=48, metavar="N", help="images in the picture; default: 48")
+    add("--n", type=int, metavar="N", help="images in the picture; default: 48")
     add("--columns", type=int, default=12, metavar="N", help="images in a row; default: 12")
     _common.add_device(parser)
     _common.add_out(parser, "a .png or a .svg", "RUN/pictures/reconstruct.png")
@@ -43,13 +43,14 @@ def run(args: argparse.Namespace) -> None:
     path = _common.destination(args, "reconstruct.png")
     dataset = _common.load_data(model, config)
     x = dataset.test.x
-    _common.within("--n", args.n, 1, len(x), f"test images of {dataset.name}")
+    n = min(48, len(x)) if args.n is None else args.n
+    _common.within("--n", n, 1, len(x), f"test images of {dataset.name}")
     _common.within("--columns", args.columns, 1, len(x), "images in a row")
     z = walks.codes(model, x).mu
     _report(model, x, z, grey=config["data"]["binarisation"] == "none")
     from minivae import plots
 
-    shown, decoded = x[: args.n], walks.decoded(model, z[: args.n])
+    shown, decoded = x[:n], walks.decoded(model, z[:n])
     figure = plots.reconstructions(shown, decoded, dataset.image_shape, args.columns)
     _common.write_picture(path, figure)
 

@@ -1,6 +1,7 @@
 """`minivae train`: train a model, leave a run folder with its numbers and pictures; or go on."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
     config["training"]["optimizer"] = optimizer.settings()
     session.check(config, dataset)
+    _note_scale(dataset, args.likelihood)
     threads = blas_threads(model, args.batch_size * args.samples)
     name = args.data if args.data in DEFAULTS else Path(args.data).resolve().stem
     folder = runs.create(args.out, f"{name}-{args.model}")
@@ -64,6 +66,14 @@ def run(args: argparse.Namespace) -> None:
         keeper.write("training")
         print(f"{session.describe(config, dataset, model)}\nrun folder {folder}", flush=True)
         session.go(Training(model, optimizer, history, keeper, config, card, "training"), dataset)
+
+
+def _note_scale(dataset: Dataset, likelihood: str) -> None:
+    """Say that numbers far from unit size train badly: the first steps are taken at sigma = 0.2."""
+    scale = float(dataset.train.x[:1000].std())
+    if likelihood == "gaussian" and not 0.01 < scale < 10.0:
+        print(f"minivae: note: the standard deviation of the data is {scale:.3g}; training wants "
+              "numbers of about unit size: scale them", file=sys.stderr)  # fmt: skip
 
 
 def _data(args: argparse.Namespace) -> Dataset:

@@ -112,7 +112,11 @@ def _careful(lines: list[str], columns: Columns, start: int) -> tuple[np.ndarray
                     words.append(cell.strip())
                 elif value is None or not math.isfinite(value):
                     where = f"line {end}, column {i + 1}"
-                    raise ValueError(f"{where}: expected a finite number, got {cell[:40]!r}")
+                    hint = "" if any(c.isdigit() for c in cell) else "; labels need the name label"
+                    if ";" in cell or "\t" in cell:
+                        hint = "; columns are separated by commas"
+                    got = repr(cell[:40])
+                    raise ValueError(f"{where}: expected a finite number, got {got}{hint}")
                 else:
                     rows.append(value)
     except csv.Error as error:
