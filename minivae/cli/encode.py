@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> None:
     dataset = _common.load_data(model, config)
     split = getattr(dataset, args.data)
     if len(split) == 0:
-        raise ValueError(f"--data {args.data}: the run has no such images")
+        raise ValueError(f"--data {args.data}: the run has no such examples")
     codes = _common.encoded(model, dataset, config, args.data)
     what = "means of q(z|x)" if isinstance(model, VAE) else "codes"
     more = " and log-variances" if args.logvar else ""
-    print(f"{what}{more} of {len(split):,} {args.data} images of {dataset.name}")
+    print(f"{what}{more} of {len(split):,} {args.data} examples of {dataset.name}")
     if path.suffix.lower() == ".csv":
         _common.write(path, table(codes, split, dataset, args.logvar))
     elif args.logvar and codes.logvar is not None:
