@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,26 @@ def test_random_pairs_are_different_images_and_depend_on_the_seed(
     assert labels == ["straight", "spherical"] * 7
 
 
+@pytest.mark.parametrize(("N", "pairs"), [(1, 0), (2, 1), (7, 3), (250, 5)])
+def test_few_test_images_make_few_pairs_and_few_reconstructions(
+    N: int, pairs: int, figures: list, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    made("vae")
+    data = runs.load_data({"data": DIGITS})
+    few = replace(data, test=data.test[:N])
+    monkeypatch.setattr(_common, "load_data", lambda model, config: few)
+    assert main(["interpolate", "vae", "--path", "straight"]) == (0 if pairs else 2)
+    if pairs:
+        assert len(figures.pop().axes[0].get_yticks()) == pairs
+    else:
+        assert "at least 2 test images" in capsys.readouterr().err
+    assert main(["reconstruct", "vae"]) == 0
+    shown = page(figures.pop())[:8]
+    assert np.array_equal(
+        shown, plots.mosaic(data.test.x[: min(N, 12)], (8, 8), 12)[:, : shown.shape[1]]
+    )
+
+
 def test_a_single_latent_has_no_sphere(figures: list, capsys: pytest.CaptureFixture[str]) -> None:
     made("one")
     assert main(["interpolate", "one"]) == 0
@@ -368,6 +389,33 @@ def test_a_latent_that_never_changes_is_the_last_row_and_no_error(figures: list)
     runs.save(Path("dead"), model, {"model": "ae", "data": config["data"]})
     assert main(["traverse", "dead"]) == 0
     assert figures[0].axes[0].get_yticklabels()[-1].get_text() == "latent 2: sd 0.00"
+
+
+# ---- rows of a table ----
+
+
+def test_rows_of_a_table_have_numbers_but_no_pictures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = made("vae")
+    split = Split(np.random.default_rng(0).random((9, 64), dtype="float32"), np.zeros(9, "int64"))
+    rows = Dataset("rows", (1, 64), split, split, split, "")
+    monkeypatch.setattr(_common, "load_data", lambda model, config: rows)
+    for command in SHOW:
+        for option in ([], ["--out", "a.png"]):
+            if command == "reconstruct" and not option:
+                continue
+            assert main([command, "vae", *option]) == 2
+            error = capsys.readouterr().err
+            assert "rows of 64 numbers, no images" in error and error.count("\n") == 1
+    assert main(["reconstruct", "vae"]) == 0
+    out = capsys.readouterr().out
+    assert "9 test examples" in out and "nats per example" in out and "per number" in out
+    assert "image" not in out and "wrote" not in out and "pixel" not in out
+    for arguments in (["sample", "vae", "--out", "s.npy"], ["encode", "vae", "--out", "c.npy"]):
+        assert main(arguments) == 0
+    assert np.allclose(np.load("c.npy"), model.means(split.x), atol=1e-6)
+    assert not list(Path("vae/pictures").iterdir())
 
 
 # ---- animations ----
@@ -743,7 +791,7 @@ def test_a_run_that_is_none_or_damaged_is_one_line(
         ("sample vae --seed -1", "--seed of at least 0, got -1"),
         ("reconstruct vae --n 0", "--n from 1 to 250 (test images of digits), got 0"),
         ("reconstruct vae --n 251", "--n from 1 to 250"),
-        ("reconstruct vae --columns 0", "--columns from 1"),
+        ("reconstruct vae --columns 0", "--columns from 1 to 100 (images in a row), got 0"),
         ("interpolate vae --from 3", "--from and --to go together"),
         ("interpolate vae --to 0", "--from and --to go together"),
         ("interpolate vae --from 250 --to 3", "--from from 0 to 249 (test images), got 250"),
@@ -786,7 +834,7 @@ def test_a_split_without_images_is_one_line(
     monkeypatch.setitem(KINDS, "vae", (*KINDS["vae"][:2], {**DIGITS, "validation": 0}))
     made("vae")
     assert main(["encode", "vae", "--data", "valid", "--out", "a.csv"]) == 2
-    assert "--data valid: the run has no such images" in capsys.readouterr().err
+    assert "--data valid: the run has no such examples" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [*SHOW, "encode"])

@@ -73,6 +73,18 @@ def load_data(model: Model, config: dict[str, Any]) -> Dataset:
     return dataset
 
 
+def is_image(dataset: Dataset) -> bool:
+    """Whether the examples are images, and not rows of a table."""
+    return min(dataset.image_shape) > 1
+
+
+def require_images(dataset: Dataset, instead: str) -> None:
+    """Raise a ValueError if there is nothing to draw; it says what to do ``instead``."""
+    if not is_image(dataset):
+        D = dataset.test.x.shape[1]
+        raise ValueError(f"{dataset.name} has rows of {D} numbers, no images to show: {instead}")
+
+
 def encoded(model: Model, dataset: Dataset, config: dict[str, Any], part: str) -> walks.Codes:
     """The codes of a split, black and white if the model saw it so.
 

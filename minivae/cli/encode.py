@@ -58,11 +58,11 @@ def run(args: argparse.Namespace) -> None:
     dataset, part = _data(args.data, model, config)
     split = getattr(dataset, part)
     if len(split) == 0:
-        raise ValueError(f"--data {args.data}: the run has no such images")
+        raise ValueError(f"--data {args.data}: the run has no such examples")
     codes = _common.encoded(model, dataset, config, part)
     what = "means of q(z|x)" if isinstance(model, VAE) else "codes"
     more = " and log-variances" if args.logvar else ""
-    which = f"{part} images" if args.data == part else "images"
+    which = f"{part} examples" if args.data == part else "examples"
     print(f"{what}{more} of {len(split):,} {which} of {dataset.name}")
     if path.suffix.lower() == ".csv":
         _common.write(path, table(codes, split, dataset, args.logvar))

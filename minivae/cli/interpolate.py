@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     steps = args.steps if args.steps is not None else 25 if moving else 9
     t = walks.times(_common.within("--steps", steps, 2, MOST, "ends included"))
     dataset = _common.load_data(model, config)
+    _common.require_images(dataset, "`minivae encode` writes their codes")
     codes = walks.codes(model, dataset.test.x)
     pairs, ways = _pairs(args, len(codes.mu)), _ways(args, model.architecture.latent)
     _report(codes, pairs, ways, args.seed)
@@ -89,7 +90,9 @@ def _pairs(args: argparse.Namespace, N: int) -> np.ndarray:
         for name, index in (("--from", args.first), ("--to", args.last)):
             _common.within(name, index, 0, N - 1, "test images")
         return np.array([[args.first, args.last]])
-    n = min(5, max(1, N // 2)) if args.pairs is None else args.pairs
+    if N < 2:
+        raise ValueError("expected at least 2 test images to walk between, the run has 1")
+    n = min(5, N // 2) if args.pairs is None else args.pairs
     _common.within("--pairs", n, 1, min(MOST, N // 2), "of different test images")
     rng = generator("cpu", args.seed, 0, _common.PAIRS)
     return rng.choice(N, (n, 2), replace=False)

@@ -25,13 +25,15 @@ EXAMPLES = """examples:
   minivae reconstruct runs/digits-vae-1
   minivae reconstruct runs/mnist-vae-1 --n 100 --columns 20 --out mnist.svg
 """
+MOST = 100  # columns: what a picture can show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     _common.add_run_argument(parser)
-    add("--n", type=int, metavar="N", help="images in the picture; default: 48")
+    add("--n", type=int, metavar="N",
+        help="images in the picture; default: 48, or all if there are fewer")  # fmt: skip
     add("--columns", type=int, default=12, metavar="N", help="images in a row; default: 12")
     _common.add_device(parser)
     _common.add_out(parser, "a .png or a .svg", "RUN/pictures/reconstruct.png")
@@ -45,9 +47,14 @@ def run(args: argparse.Namespace) -> None:
     x = dataset.test.x
     n = min(48, len(x)) if args.n is None else args.n
     _common.within("--n", n, 1, len(x), f"test images of {dataset.name}")
-    _common.within("--columns", args.columns, 1, len(x), "images in a row")
+    _common.within("--columns", args.columns, 1, MOST, "images in a row")
     z = walks.codes(model, x).mu
-    _report(model, x, z, grey=config["data"]["binarisation"] == "none")
+    drawable = _common.is_image(dataset)
+    if args.out is not None:
+        _common.require_images(dataset, "without --out the numbers are printed")
+    _report(model, x, z, drawable, grey=config["data"]["binarisation"] == "none")
+    if not drawable:
+        return
     from minivae import plots
 
     shown, decoded = x[:n], walks.decoded(model, z[:n])
@@ -71,19 +78,20 @@ def fit(model: Model, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.concatenate(squares), np.concatenate(logs)
 
 
-def _report(model: Model, x: np.ndarray, z: np.ndarray, grey: bool) -> None:
+def _report(model: Model, x: np.ndarray, z: np.ndarray, drawable: bool, grey: bool) -> None:
     N, D = x.shape
     squares, logs = fit(model, x, z)
     error, pixel, log = Estimate.of(squares), Estimate.of(squares / D), Estimate.of(logs)
     root = math.sqrt(pixel.mean)
+    one, part = ("image", "pixel") if drawable else ("example", "number")
     code = "its mean code" if isinstance(model, VAE) else "its code"
-    print(f"{N:,} test images, each from {code}; mean +- standard error over the images")
-    print(f"  squared error   {error.mean:9.3f} +- {error.standard_error:.3f} per image")
+    print(f"{N:,} test {one}s, each from {code}; mean +- standard error over the {one}s")
+    print(f"  squared error   {error.mean:9.3f} +- {error.standard_error:.3f} per {one}")
     print(
-        f"  per pixel       {pixel.mean:9.5f} +- {pixel.standard_error:.5f}, "
-        f"the square of {root:.3f} (paper is 0, ink is 1)"
+        f"  {'per ' + part:15} {pixel.mean:9.5f} +- {pixel.standard_error:.5f}, "
+        f"the square of {root:.3f}, in units of the data"
     )
-    print(f"  log p(x|z)      {log.mean:9.2f} +- {log.standard_error:.2f} nats per image")
+    print(f"  log p(x|z)      {log.mean:9.2f} +- {log.standard_error:.2f} nats per {one}")
     if model.likelihood is not Bernoulli:
         print("  the last is the log of a density: it may be positive")
     elif grey:
