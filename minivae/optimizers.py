@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minivae.arrays import Array, cast, dtype_name, fused, like, namespace, to_numpy
+from minivae.arrays import Array, cast, copy, dtype_name, fused, like, namespace, to_numpy
 
 State = dict[str, Array | int]
 """What an optimiser remembers between steps: arrays (P,) and counts, by name."""
@@ -70,7 +70,7 @@ class SGD:
         _sgd(theta, grad, self.velocity, self.learning_rate, self.momentum)
 
     def state(self) -> State:
-        return {} if self.velocity is None else {"velocity": _copied(self.velocity)}
+        return {} if self.velocity is None else {"velocity": copy(self.velocity)}
 
     def restore(self, state: Mapping[str, Any], theta: Array) -> None:
         _require_names("sgd", state, ["velocity"] if state else [])
@@ -127,7 +127,7 @@ class Adam:
     def state(self) -> State:
         if self.u is None:
             return {"t": 0}
-        return {"t": self.t, "u": _copied(self.u), "w": _copied(self.w)}
+        return {"t": self.t, "u": copy(self.u), "w": copy(self.w)}
 
     def restore(self, state: Mapping[str, Any], theta: Array) -> None:
         t = _count("t", state["t"]) if "t" in state else 1  # 1: the state of any later step
@@ -276,12 +276,6 @@ def _adamw(
     w += grad * grad
     # Not theta *= 1 - decay: in float32 that factor is off by up to 3e-8, the same way each step.
     theta -= rate * u / (namespace(theta).sqrt(w) + epsilon) + decay * theta
-
-
-def _copied(x: Array) -> Array:
-    copy = namespace(x).zeros_like(x)
-    copy[...] = x
-    return copy
 
 
 def _require_names(optimizer: str, state: Collection[str], names: list[str]) -> None:

@@ -160,7 +160,9 @@ class Cyclical:
 
     def __post_init__(self) -> None:
         _require_steps("cycles", self.cycles)
-        _require_steps("total_steps", self.total_steps, 2 * self.cycles)
+        _require_steps(
+            f"the total_steps of {self.cycles} cycles", self.total_steps, 2 * self.cycles
+        )
         _require("ramp", self.ramp, 0.0 < self.ramp <= 1.0, "in (0, 1]")
 
     def __call__(self, step: int) -> float:
@@ -274,8 +276,8 @@ def _number(what: str, text: str) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"expected a number for {what}, got {text!r}")
+    if not abs(number) < 1e9:  # nor is nan
+        raise ValueError(f"expected a number below 1e9 for {what}, got {text!r}")
     return number
 
 

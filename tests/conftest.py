@@ -21,6 +21,7 @@ from hypothesis import settings
 from oracles import CASES
 
 from minivae.arrays import to_device
+from minivae.datasets import download
 
 NEEDED = 2_000
 """Complex-step cases that the whole suite must draw."""
@@ -34,6 +35,19 @@ settings.load_profile("suite")
 def strict_floats() -> Iterator[None]:
     """An overflow, a division by zero or a nan out of nothing is an error in every test."""
     with np.errstate(over="raise", divide="raise", invalid="raise"):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_downloads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reaches the internet or a user's cache, nor does a process that a test starts."""
+    nobody = "http://127.0.0.1:9"  # the port of `discard`, where nobody listens
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "MIRRORS", ())
+        patch.setenv("MINIVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for scheme in ("http", "https"):
+            patch.setenv(f"{scheme}_proxy", nobody)
+        patch.setenv("no_proxy", "127.0.0.1")
         yield
 
 
@@ -68,6 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow") and "slow" not in item.config.option.markexpr:
+        pytest.skip("slow: run with -m slow")
     if item.get_closest_marker("gpu") and no_gpu():
         pytest.skip(no_gpu())
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +26,8 @@ def train_step() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SCRIPT.parent)
         yield importlib.import_module("train_step")
-    for name in ("train_step", "contestants"):
-        del sys.modules[name]
+    for name in ("train_step", "contestants", "memory_map"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +94,98 @@ def test_a_difference_raises(train_step: ModuleType, contestants: ModuleType, wh
 def test_sizes_are_checked(train_step: ModuleType, text: str) -> None:
     with pytest.raises((ValueError, train_step.argparse.ArgumentTypeError)):
         train_step.parse_size(text)
+
+
+# ---- training from a memory map ----
+
+
+@pytest.fixture(scope="module")
+def memory_map(train_step: ModuleType) -> ModuleType:
+    """The other script as a module; it imports the first."""
+    return importlib.import_module("memory_map")
+
+
+def test_memory_map_measures_both_and_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    (tmp_path / "here").mkdir()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    options = ["--gigabytes", "0.0002", "--size", SIZE, "--steps", "20", "--rounds", "2"]
+    command = [sys.executable, "-W", "error", str(ROOT / "benchmarks" / "memory_map.py"), *options]
+    command += ["--folder", str(tmp_path / "here"), "--json", str(file)]
+    # So small a training is all overhead: whether it passes the gate is another matter.
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+    assert done.stderr == "" and done.returncode in (0, 1)
+    result = json.loads(file.read_text())
+    assert {name: len(s) for name, s in result["seconds"].items()} == {"mapped": 2, "memory": 2}
+    assert min(map(min, result["seconds"].values())) > 0
+    rows = round(0.0002 * 1e9 / 48)
+    assert result["rows"] == rows - 2 * (rows // 10) and result["size"] == "12-8-2@4"
+    if sys.platform == "linux":
+        assert 1e7 < result["anonymous"] < 6e8
+    passed = result["ratio"] >= 0.9 and result["anonymous"] < 6e8
+    assert result["passed"] == passed == (done.returncode == 0)
+    assert f"mapped / memory {result['ratio']:.3f} (at least 0.90)" in done.stdout
+    assert re.search(r"^  mapped +[\d,]+ examples/s", done.stdout, re.MULTILINE)
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_the_file_is_a_tenth_on_and_as_large_as_asked_for(
+    memory_map: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_map, "CHUNK", 1000)
+    memory_map.make_file(tmp_path / "x.npy", 0.0004, 10)
+    x = np.load(tmp_path / "x.npy")
+    assert x.shape == (10_000, 10) and x.dtype == np.float32 and set(np.unique(x)) == {0, 1}
+    assert abs(x.mean() - 0.1) < 0.01 and not np.array_equal(x[:100], x[100:200])
+    with pytest.raises(SystemExit, match="do not fit"):
+        memory_map.make_file(tmp_path / "y.npy", 1e9, 10)
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_the_batches_are_drawn_from_the_whole_file(
+    memory_map: ModuleType, contestants: ModuleType
+) -> None:
+    x = memory_map.Streamed(np.arange(10_000, dtype=np.float32)[:, None])
+    plan = memory_map.Plan("", contestants.Size(1, 1, 1, 10), 30)
+    rows = plan.batches(x)[:].ravel()
+    assert len(rows) == len(set(rows)) == 300
+    assert np.histogram(rows, 10, (0, 10_000))[0].min() > 10
+    with pytest.raises(SystemExit, match="too few"):
+        plan._replace(steps=1001).batches(x)
+
+
+@pytest.mark.parametrize(
+    ("mapped", "anonymous", "passed"),
+    [([1.0, 9.0, 1.1], 6e8 - 1, True), ([1.2, 1.2, 1.0], 1, False), ([1.0, 1.0, 1.0], 6e8, False)],
+)
+def test_the_verdict_is_of_medians_and_memory(
+    memory_map: ModuleType, mapped: list[float], anonymous: float, passed: bool
+) -> None:
+    seconds = {"mapped": mapped, "memory": [1.0, 1.0, 0.1]}
+    memory = {"mapped": anonymous, "memory": 9e9}
+    got = memory_map.verdict({"seconds": seconds, "anonymous": memory})
+    assert got["passed"] is passed and got["anonymous"] == anonymous
+    assert got["ratio"] == 1.0 / sorted(mapped)[1]
+
+
+def test_other_batches_are_noticed(memory_map: ModuleType) -> None:
+    memory_map.require_same({"mapped": 100.0, "memory": 100.001})
+    for other in (100.1, float("nan")):
+        with pytest.raises(SystemExit, match="not train on the same"):
+            memory_map.require_same({"mapped": 100.0, "memory": other})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")
+def test_anonymous_memory_is_that_of_arrays_and_not_of_maps(
+    memory_map: ModuleType, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.ones(4_000_000))
+    with memory_map.watched(0.001) as most:
+        before = memory_map.anonymous_memory()
+        mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+        assert mapped.sum() == 4_000_000
+        assert memory_map.anonymous_memory() - before < 4e6
+        held = np.ones(8_000_000)  # more than 32 MB: never from what was freed before
+        end = time.monotonic() + 10.0
+        while most[0] < before + 40e6:  # the watch sees it, sooner or later
+            assert held.sum() == 8_000_000 and time.monotonic() < end

@@ -22,7 +22,7 @@ from minivae import (
     smoothed_mean,
 )
 from minivae.arrays import generator
-from minivae.cli import main
+from minivae.cli import main, pictures, session
 from minivae.cli import train as command
 from minivae.cli.evaluate import EVALUATION
 from minivae.datasets import Dataset, binarise_splits
@@ -141,7 +141,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *options: str) -> tuple[Any, ...]:
         calls.append((*positional, keywords))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "train", stop)
+    monkeypatch.setattr(session, "train", stop)
     assert main(["train", *options]) == 130
     return calls[0]
 
@@ -275,7 +275,7 @@ def test_pictures_show_held_out_images_and_the_latents_that_are_used_most(
     model = kind(Architecture(64, 3, (20,)))
     model.parameters.views(model.parameters.theta)[mean][...] *= [1.0, 9.0, 3.0]
     rows = [{"epoch": e, "train_reconstruction": -e} for e in (1.0, 2.0)]
-    files = command.draw(Path("run"), model, dataset, rows, seed=0)
+    files = pictures.draw(Path("run"), model, dataset, rows, seed=0)
     by_name = {path.stem: figures[path] for path in files}
     held_out = np.concatenate([dataset.valid.x, dataset.test.x])  # 5 and 250
 
@@ -349,7 +349,7 @@ def test_an_option_is_not_guessed_from_its_beginning(capsys: pytest.CaptureFixtu
     assert stop.value.code == 2 and "--laten" in capsys.readouterr().err
 
 
-def test_mnist_without_its_folder_says_how(
+def test_mnist_that_cannot_be_downloaded_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MINIVAE_DATA", raising=False)
@@ -398,7 +398,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minivae.cli.train.train", interrupted)
+    monkeypatch.setattr("minivae.cli.session.train", interrupted)
     assert main(["train", *SMALL]) == 130
     assert "interrupted" in capsys.readouterr().err
 

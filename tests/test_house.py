@@ -10,7 +10,7 @@ import minivae
 ROOT = Path(minivae.__file__).parent
 ROOMS = [  # a room reads only rooms above it
     "blas", "arrays", "numerics", "parameters", "layers", "distributions", "objectives",
-    "optimizers", "schedules", "datasets", "models", "training", "evaluation", "verify",
+    "optimizers", "schedules", "datasets", "models", "walks", "training", "evaluation", "verify",
     "estimator", "conventions", "plots", "runs", "cli",
 ]  # fmt: skip
 
@@ -69,7 +69,10 @@ def test_files_are_short_and_everything_public_has_a_docstring() -> None:
 
 
 # Methods of a protocol: told once, by the docstring of the class or of the protocol.
-KIN = {"forward", "backward", "parts", "initial", "step", "make_encoder"}
+KIN = {
+    "forward", "backward", "parts", "initial", "step", "state", "restore", "settings",
+    "make_encoder",
+}  # fmt: skip
 
 
 def public(tree: ast.Module) -> list[ast.ClassDef | ast.FunctionDef]:

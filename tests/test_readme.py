@@ -7,17 +7,26 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_the_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    code, _ = EXAMPLES
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.count("nats per image") == 2
     assert {p.name for p in tmp_path.iterdir()} == {"samples.png", "latents.png"}
+
+
+def test_the_example_with_scikit_learn_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    names: dict = {}
+    exec(compile(EXAMPLES[1], "README.md", "exec"), names)
+    assert "nats per example" in capsys.readouterr().out
+    assert len(names["search"].cv_results_["params"]) == 4 and names["codes"].shape[0] == 150
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)#]+)\)", TEXT))

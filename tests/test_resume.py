@@ -15,19 +15,22 @@ import numpy as np
 import pytest
 
 from minivae import blas, runs
-from minivae.cli import main
-from minivae.cli import train as command
+from minivae.cli import main, session
 from minivae.runs import checkpoint
 
 RUN = "--epochs 6 --hidden 8 --batch-size 300 --optimizer adamw --kl-schedule cyclical:cycles=2"
 SHORT = ["--epochs", "1", "--hidden", "8"]
 RUN += " --learning-rate-schedule warmup:epochs=2+cosine --clip 2 --patience 5 --validation 50"
 
+HASTY = RUN.replace("--epochs 6", "--epochs 8").replace("--patience 5", "--patience 3")
+HASTY = HASTY.replace("+cosine", "") + " --learning-rate 0.6"
+"""So fast that it gets worse after its fourth epoch, and stops after its seventh."""
+
 
 @pytest.fixture(autouse=True)
 def in_a_fresh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "draw", lambda *_: [])  # pictures are tested elsewhere
+    monkeypatch.setattr(session, "draw", lambda *_: [])  # pictures are tested elsewhere
 
 
 def in_a_child(work: Callable[[], object], stderr: int | None = None) -> int:
@@ -136,8 +139,8 @@ def begin(number: int) -> None:
         Path("run").rename(f"done-{number}")
 
     def work() -> int:
-        command.train = lambda *_, **__: die()  # type: ignore[assignment]
-        return main(["train", *RUN.split(), "--out", "run"])
+        session.train = lambda *_, **__: die()  # type: ignore[assignment]
+        return main(["train", *HASTY.split(), "--out", "run"])
 
     assert was_killed(in_a_child(work))
     assert len(runs.load_training("run").history.rows) == 0
@@ -148,8 +151,10 @@ def test_killed_at_any_moment_a_run_loads_and_ends_equal_to_the_bit(
 ) -> None:
     """Resumed and killed again and again; where a run comes to its end in between, a new one."""
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)  # a checkpoint after every epoch
-    assert in_a_child(lambda: main(["train", *RUN.split(), "--out", "right"])) == 0
+    assert in_a_child(lambda: main(["train", *HASTY.split(), "--out", "right"])) == 0
     right = runs.load_training("right")
+    best, last = right.keeper.best, right.keeper.last
+    assert right.state == "stopped early" and best and last and best["epoch"] < last["epoch"] < 8
     begin(0)
     deaths = 0
     for number, death in enumerate(moments(random.Random(5)), 1):
@@ -162,6 +167,7 @@ def test_killed_at_any_moment_a_run_loads_and_ends_equal_to_the_bit(
     assert in_a_child(lambda: main(["train", "--resume", "run"])) == 0
     same(runs.load_training("run"), right)
     assert files_of("run") == files_of("right")
+    assert len(list(Path("run/checkpoints").iterdir())) == 2  # the last and the best
 
 
 def files_of(folder: str) -> set[str]:
@@ -173,6 +179,7 @@ def same(ours: runs.Training, theirs: runs.Training) -> None:
     """Two runs are equal to the bit: parameters, moments, the best epoch, the history."""
     assert np.array_equal(ours.model.parameters.theta, theirs.model.parameters.theta)
     assert np.array_equal(ours.history.best_theta, theirs.history.best_theta)
+    assert ours.state == theirs.state
     a, b = ours.optimizer.state(), theirs.optimizer.state()
     assert a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
     for mine, yours in zip(ours.history.rows, theirs.history.rows, strict=True):
@@ -278,6 +285,7 @@ def test_other_data_are_refused(half: Path, capsys: pytest.CaptureFixture[str]) 
         (["--epochs", "0"], "--epochs"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--clip", "0"], "--clip"),
+        (["--epochs", "1"], "warmup"),  # which would be longer than the run
     ],
 )
 def test_other_options_are_refused_and_nothing_changes(
@@ -296,6 +304,36 @@ def test_two_processes_do_not_train_in_one_folder(
         status, _, error = resumed(capsys)
     assert status == 2 and "another process is training this run" in error
     assert resumed(capsys)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", {"training": {}}, "expected epochs"),
+        ("config.json", {"training": {"clip": "much"}}, "expected clip (int or float or null)"),
+        ("config.json", {"training": {"samples": "x"}}, "expected samples (int), got 'x'"),
+        ("config.json", {"training": {"batch_size": 0}}, "--batch-size"),
+        ("config.json", {"training": {"epochs": True}}, "expected epochs (int), got True"),
+        ("config.json", {"training": {"optimizer": {"name": "lion"}}}, "optimizer"),
+        ("config.json", {"training": {"optimizer": {"name": "sgd"}}}, "expected the state of sgd"),
+        ("config.json", {"training": {"optimizer": {"name": "adam", "x": 1}}}, "optimizer"),
+        ("config.json", {"training": {"kl_schedule": "none"}}, "expected a KL schedule"),
+        ("card.json", {"device": 3}, "expected device (str), got 3"),
+        ("card.json", {"blas_threads": "all"}, "expected blas_threads"),
+    ],
+    ids=str,
+)
+def test_a_folder_that_makes_no_sense_is_one_line(
+    file: str, change: dict, message: str, half: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sealed rightly, so no accident; but nothing may end in a traceback."""
+    value = runs.read_sealed(half / file)
+    part = change.get("training")
+    if part:
+        change = {"training": {**value["training"], **part}}
+    runs.write_sealed(half / file, value | change)
+    status, _, error = resumed(capsys)
+    assert status == 2 and message in error and error.count("\n") == 1
 
 
 # ---- a full disk, a folder that cannot be written ----
@@ -358,3 +396,32 @@ def test_the_environment_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas, "cpuinfo", lambda: flags.replace("avx2", " ".join(blas.AVX512)))
     assert blas.environment("SkylakeX", None) == {"OPENBLAS_CORETYPE": "SkylakeX"}
     assert blas.environment("Haswell", None) == {}
+
+
+# ---- which epoch is loaded ----
+
+
+def test_the_best_epoch_counts_where_the_run_was_to_stop_early() -> None:
+    assert main(["train", *HASTY.split(), "--out", "run"]) == 0
+    training = runs.load_training("run")
+    last, best = training.model.parameters.theta, training.history.best_theta
+    assert not np.array_equal(last, best)
+
+    def loaded(checkpoint: str | None = None) -> np.ndarray:
+        return runs.load_run("run", checkpoint=checkpoint)[0].parameters.theta
+
+    assert np.array_equal(loaded(), best) and np.array_equal(loaded("best"), best)
+    assert np.array_equal(loaded("last"), last)
+    config = runs.read_sealed(Path("run/config.json"))
+    config["training"]["patience"] = None
+    runs.write_sealed(Path("run/config.json"), config)
+    assert np.array_equal(loaded(), last)
+
+
+def test_pictures_are_of_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        session, "draw", lambda folder, model, *_: drawn.append(model.parameters.theta.copy()) or []
+    )
+    assert main(["train", *HASTY.split(), "--out", "run"]) == 0
+    assert np.array_equal(drawn[0], runs.load_training("run").history.best_theta)

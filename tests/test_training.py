@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,11 @@ from minivae.arrays import generator
 from minivae.cli.evaluate import EVALUATION
 from minivae.cli.pictures import PICTURES
 from minivae.datasets import binarise
+from minivae.layers import Dense
 from minivae.models.base import INITIAL_VALUES
 from minivae.objectives import Reconstruction
+from minivae.parameters import leaves
+from minivae.schedules import Cosine, LinearWarmUp
 from minivae.training import (
     BINARISE,
     NOISE,
@@ -274,6 +279,177 @@ def test_a_loss_that_is_not_finite_stops_the_run(bad: float, binary: np.ndarray)
     model.parameters.theta[0] = bad
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="not finite"):
         run(model, binary)
+
+
+# ---- a loss that is not finite: what failed first, and nothing is lost ----
+
+
+@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("where", ["encoder.trunk.0", "encoder.mu", "decoder.logits"])
+def test_the_layer_that_fails_first_is_named(
+    where: str, step: int, binary: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An infinity planted into one layer's output at one step, the first time and in the replay."""
+    model, optimizer, history = small(), Adam(), History()
+    layer, right = dict(leaves(model.parameters.parts))[where], Dense.forward
+
+    def wrong(self: Any, x: Any) -> Any:
+        y, cache = right(self, x)
+        return (y + math.inf if self is layer and optimizer.t == step - 1 else y), cache
+
+    monkeypatch.setattr(Dense, "forward", wrong)
+    before = model.parameters.theta.copy()
+    message = rf"in epoch 1, step {step}, first in the output of {where} \(Dense\)"
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
+        run(model, binary, optimizer=optimizer, history=history)
+    assert np.array_equal(model.parameters.theta, before) and optimizer.t == 0
+    assert history.rows == []
+
+
+def test_the_term_that_fails_first_is_named(binary: np.ndarray) -> None:
+    model = small()
+    model.parameters.views(model.parameters.theta)["encoder.mu.b"][...] = 1e25  # its square is inf
+    model.parameters.views(model.parameters.theta)["decoder.trunk.0.W"][...] = 0.0
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="first in the kl term"):
+        run(model, binary)
+
+
+def test_an_update_that_fails_is_named(binary: np.ndarray) -> None:
+    model = small()
+    message = "epoch 1, step 1, first in the update of encoder.trunk.0.W"
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
+        run(model, binary, optimizer=SGD(3e38))
+
+
+def test_a_gradient_that_fails_is_named(
+    binary: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small()
+    monkeypatch.setattr(Dense, "backward", spoilt(Dense.backward, model.encoder.heads["mu"]))
+    message = "step 1, first in the gradient that leaves encoder.mu"
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
+        run(model, binary)
+
+
+def spoilt(backward: Any, layer: Any) -> Any:
+    def wrong(self: Any, dy: Any, cache: Any, need_dx: bool = True) -> Any:
+        dx = backward(self, dy, cache, need_dx)
+        return dx * math.nan if self is layer else dx
+
+    return wrong
+
+
+def test_what_went_well_before_a_failure_is_kept(binary: np.ndarray) -> None:
+    """Epoch 3 fails: model, optimiser and history are those of a run of two epochs."""
+    model, optimizer, history = small(), Adam(), History()
+    twin, other = small(), Adam()
+    run(twin, binary, optimizer=other, epochs=2)
+
+    def grow(row: Any) -> None:
+        if row["epoch"] == 2:
+            optimizer.learning_rate = 1e30
+
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="in epoch 3, step 2"):
+        run(model, binary, optimizer=optimizer, epochs=4, history=history, after_epoch=grow)
+    assert np.array_equal(model.parameters.theta, twin.parameters.theta)
+    mine, yours = optimizer.state(), other.state()
+    assert mine["t"] == yours["t"] and np.array_equal(mine["u"], yours["u"])
+    assert len(history.rows) == 2
+
+
+def test_no_layer_stays_watched(binary: np.ndarray) -> None:
+    model = small()
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
+        run(model, binary, optimizer=SGD(3e38))
+    assert all("forward" not in vars(layer) for _, layer in leaves(model.parameters.parts))
+
+
+# ---- going on, schedules, patience ----
+
+
+def test_two_halves_are_a_whole(grey: np.ndarray) -> None:
+    """A history is gone on from: same noise, same moments, same schedule, to the bit."""
+    ways: dict[str, Any] = {
+        "learning_rate_schedule": Cosine(20), "kl_schedule": LinearWarmUp(15), "clip": 3.0,
+        "binarisation": "new",
+    }  # fmt: skip
+    whole, halves, optimizer = small(), small(), Adam()
+    once = run(whole, grey, epochs=4, **ways)
+    first = run(halves, grey, epochs=1, optimizer=optimizer, **ways)
+    second = run(halves, grey, epochs=4, optimizer=optimizer, history=first, **ways)
+    assert second is first and without_seconds(first) == without_seconds(once)
+    assert np.array_equal(whole.parameters.theta, halves.parameters.theta)
+
+
+def test_schedules_count_the_steps_of_the_whole_run(
+    binary: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimizer, seen = small(), Adam(0.01), []
+    objective, step = model.objective, optimizer.step
+
+    def weighed(*args: Any, **options: Any) -> Any:
+        if options.get("gradient", True):
+            seen.append(options["kl_weight"])
+        return objective(*args, **options)
+
+    def stepped(theta: Any, grad: Any) -> None:
+        seen.append(optimizer.learning_rate)
+        step(theta, grad)
+
+    monkeypatch.setattr(model, "objective", weighed)
+    monkeypatch.setattr(optimizer, "step", stepped)
+    ways: dict[str, Any] = {"kl_schedule": lambda n: n, "learning_rate_schedule": lambda n: n + 1}
+    run(model, binary, epochs=2, optimizer=optimizer, kl_weight=0.5, **ways)
+    assert seen[::2] == [0.5 * n for n in range(10)]
+    assert seen[1::2] == pytest.approx([0.01 * (n + 1) for n in range(10)])
+    assert optimizer.learning_rate == 0.01
+
+
+def test_the_gradient_is_clipped(binary: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer, norms = SGD(0.01), []
+    monkeypatch.setattr(
+        optimizer, "step", lambda theta, grad: norms.append(np.linalg.norm(grad.astype(float)))
+    )
+    run(small(), binary, epochs=1, optimizer=optimizer, clip=0.125)
+    assert norms == pytest.approx([0.125] * 5, rel=1e-5)
+
+
+def test_patience_stops_and_goes_back_to_the_best(binary: np.ndarray) -> None:
+    """A rate that soon makes things worse: the epochs are counted from the best one."""
+
+    def grown(keep_best: bool) -> None:
+        model, thetas = small(), []
+        history = run(
+            model, binary[:200], valid_x=binary[200:], epochs=50, patience=3, keep_best=keep_best,
+            learning_rate_schedule=lambda n: 1.0 if n < 16 else 30.0, optimizer=Adam(0.01),
+            after_epoch=lambda row: thetas.append(model.parameters.theta.copy()),
+        )  # fmt: skip
+        best = int(np.argmax(history["valid_elbo"]))
+        assert len(history.rows) == best + 1 + 3 < 50
+        assert history.best is history.rows[best] and history.stale == 3
+        want = thetas[best if keep_best else -1]
+        assert np.array_equal(model.parameters.theta, want)
+        assert np.array_equal(history.best_theta, thetas[best])
+
+    grown(True)
+    grown(False)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"clip": 0.0}, {"clip": math.nan}, {"patience": 0}, {"patience": 2}]
+)
+def test_limits_that_make_no_sense_are_refused(bad: dict, binary: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="clip|patience"):
+        run(small(), binary, **bad)
+
+
+def test_data_on_a_disk_are_fetched_a_batch_at_a_time(binary: np.ndarray, tmp_path: Path) -> None:
+    """A memory map trains as the array does, and is never asked for more than a batch."""
+    np.save(tmp_path / "x.npy", binary)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    ours, theirs = small(), small()
+    assert without_seconds(run(ours, mapped)) == without_seconds(run(theirs, binary))
+    assert np.array_equal(ours.parameters.theta, theirs.parameters.theta)
 
 
 @pytest.mark.parametrize(

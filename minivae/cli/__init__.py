@@ -1,34 +1,75 @@
-"""The command line: `minivae train`, `minivae evaluate RUN`, `minivae explain-loss` and more.
+"""The command line: `minivae train`, `minivae evaluate RUN`, `minivae sample RUN` and more.
 
-Bad input is one line on standard error and exit status 2; Ctrl-C is 130.
+Bad input is one line on standard error and exit status 2; Ctrl-C is 130; a reader that goes away
+(`minivae info | head -1`) ends a command quietly.
 """
 
 import argparse
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 import minivae
-from minivae.cli import evaluate, explain_loss, info, train
+from minivae.cli import (
+    encode,
+    evaluate,
+    explain_loss,
+    export,
+    info,
+    interpolate,
+    reconstruct,
+    sample,
+    train,
+    traverse,
+)
+from minivae.cli._parser import Parser
 
-COMMANDS = {"train": train, "evaluate": evaluate, "explain-loss": explain_loss, "info": info}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "reconstruct": reconstruct,
+    "sample": sample,
+    "interpolate": interpolate,
+    "traverse": traverse,
+    "encode": encode,
+    "export": export,
+    "explain-loss": explain_loss,
+    "info": info,
+}
+HELP = """
+commands:
+{}
+
+start with:
+  minivae train                         a VAE on the embedded digits
+  minivae evaluate runs/digits-vae-1    its bound and its likelihood, in nats
+  minivae sample runs/digits-vae-1      images that nobody wrote
+  minivae traverse runs/digits-vae-1    what each latent does
+
+`minivae COMMAND --help` explains a command, with examples.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; each command's module describes its own options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="minivae",
+        usage="minivae [-h] [--version] COMMAND ...",
         description="Variational autoencoders from first principles, every gradient by hand.",
-        epilog="Start with:  minivae train",
+        epilog=HELP.format("\n".join(f"  {name:15}{m.HELP}" for name, m in COMMANDS.items())),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"minivae {minivae.__version__}")
-    commands = top.add_subparsers(title="commands", dest="command", required=True)
+    # The epilog lists the commands: argparse would break the lines of the longer names.
+    commands = top.add_subparsers(prog="minivae", dest="command", help=argparse.SUPPRESS)
     for name, module in COMMANDS.items():
         sub = commands.add_parser(
             name,
-            help=module.HELP,
             description=module.DESCRIPTION,
             epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -44,17 +85,24 @@ def _note(message: Warning | str, *where: object, **rest: object) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status."""
-    args = parser().parse_args(argv)
-    args.own_process = argv is None  # and may be replaced by another
+    """Run a command and return the exit status; no command prints the help."""
     try:
-        # Overflow ends a run with one line of advice; NumPy's warnings would only come before it.
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.showwarning = _note
-            COMMANDS[args.command].run(args)
+        with _all_written():
+            top = parser()
+            args = top.parse_args(argv)
+            args.own_process = argv is None  # and may be replaced by another
+            if args.command is None:
+                top.print_help()
+                return 0
+            # Overflow ends a run with one line of advice; NumPy's warnings would only come before.
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.showwarning = _note
+                COMMANDS[args.command].run(args)
     except KeyboardInterrupt:
         print("minivae: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # nobody reads on: what a program does that the signal ends
+        return 141
     except MemoryError:
         print("minivae: not enough memory for sizes like these", file=sys.stderr)
         return 2
@@ -62,3 +110,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"minivae: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def _all_written() -> Iterator[None]:
+    """Leave nothing in the buffer of standard output: it could fail only when Python has ended."""
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # The buffer keeps what it could not write, and would try it again at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     _table(result, D, probability=model.likelihood is Bernoulli)
     if model.likelihood is Gaussian:
         _variance(model, dataset, config, rng)
-    _warn(model, config)
+    _warn(model, config, x)
 
 
 def _table(result: Likelihood, D: int, probability: bool) -> None:
@@ -94,13 +94,16 @@ def _variance(model: VAE, dataset: Dataset, config: dict[str, Any], rng: Any) ->
     print(f"  decoder variance {variance:.5f}; training mean squared error under q {error:.5f}")
 
 
-def _warn(model: VAE, config: dict[str, Any]) -> None:
+def _warn(model: VAE, config: dict[str, Any], x: np.ndarray) -> None:
     """What these numbers are not."""
     grey = config["data"]["binarisation"] == "none"
     if model.likelihood is Bernoulli and grey:
         print("  grey pixels under a Bernoulli: these numbers are no likelihood")
     if model.likelihood is not Bernoulli:
-        values = "grey values in [0, 1]" if grey else "values that are only 0 and 1"
+        values = "values that are only 0 and 1"
+        if grey:
+            inside = x.min() >= 0.0 and x.max() <= 1.0
+            values = "grey values in [0, 1]" if inside else "these numbers, in their units"
         print(f"  densities of {values}: comparable with others of the same only")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 import minivae
 from minivae import arrays, blas
+from minivae.datasets import download
 
 HELP = "versions, BLAS kernel, GPU and data that are found"
 DESCRIPTION = "Print what minivae finds on this machine; put it into a bug report."
@@ -31,7 +32,8 @@ def run(args: argparse.Namespace) -> None:
         "BLAS kernel": blas.loaded_kernel(),
         "BLAS threads": blas.loaded_threads() or "unknown",
         "GPU": _gpu(),
-        "MINIVAE_DATA": os.environ.get("MINIVAE_DATA") or "not set (only --data mnist needs it)",
+        "MINIVAE_DATA": os.environ.get("MINIVAE_DATA") or "not set (--data mnist downloads)",
+        "cache": download.cache_folder(),
     }
     for name, value in rows.items():
         print(f"{name:13} {value}")

@@ -15,7 +15,7 @@ PICTURES = 7  # the purpose of the generator that draws the codes of samples.png
 
 
 def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: int) -> list[Path]:
-    """Draw every picture that this model has; returns the files."""
+    """Draw every picture that this model and these data have; returns the files."""
     from minivae import plots  # Matplotlib takes a while to load: only when there is something
 
     held_out = np.concatenate([dataset.valid.x, dataset.test.x])
@@ -23,21 +23,20 @@ def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: in
     shape, K = dataset.image_shape, model.architecture.latent
     means = to_numpy(model.means(held_out[:10_000]))
     shown = held_out[:48]
-    figures = {
-        "curves": plots.curves(rows),
-        "reconstructions": plots.reconstructions(shown, to_numpy(model.reconstruct(shown)), shape),
-        "samples": plots.samples(
-            to_numpy(model.sample(96, generator("cpu", seed, 0, PICTURES))),
-            shape,
-            title="decoded draws of N(0, 1)" + (", the prior" if isinstance(model, VAE) else ""),
-        ),
-    }
+    is_image = min(shape) > 1  # and not a row of a table
+    figures = {"curves": plots.curves(rows)}
+    if is_image:
+        decoded = to_numpy(model.reconstruct(shown))
+        figures["reconstructions"] = plots.reconstructions(shown, decoded, shape)
+        title = "decoded draws of N(0, 1)" + (", the prior" if isinstance(model, VAE) else "")
+        drawn = to_numpy(model.sample(96, generator("cpu", seed, 0, PICTURES)))
+        figures["samples"] = plots.samples(drawn, shape, title=title)
     order = np.argsort(-means.var(axis=0))
     if isinstance(model, VAE):
         kl = to_numpy(model.encode(held_out[:10_000]).kl_terms()).mean(axis=0)
         order = np.argsort(-kl)
         figures["kl"] = plots.kl_per_latent(kl)
-        if K == 2:
+        if K == 2 and is_image:
             figures["manifold"] = plots.manifold(model, shape)
     if K >= 2:
         first, second = (0, 1) if K == 2 else (int(order[0]), int(order[1]))

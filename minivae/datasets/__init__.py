@@ -1,5 +1,7 @@
-"""Data sets as three splits of flat grey images: digits, rendered worlds, MNIST; binarisation.
+"""Data sets as three splits of flat examples: digits, rendered worlds, MNIST, your own files.
 
+    values.py         stored numbers as float32, and the place of one that does not fit
+    streamed.py       rows that stay on disk until a batch asks for them
     base.py           Split and Dataset
     digits.py         load_digits: 1,797 embedded images of 8 x 8
     raster.py         outlines to grey images: the exact area inside each pixel
@@ -7,21 +9,32 @@
     sprites.py        load_sprites: squares, ellipses, hearts of 28 x 28, drawn here
     glyphs.py         load_glyphs: letters of 28 x 28 in the fonts of Matplotlib, drawn here
     idx.py            the file format of MNIST
-    mnist.py          load_mnist: from files of your own
+    mnist.py          load_mnist: from files of your own, from the cache, or from the internet
+    download.py       the files of MNIST into the cache: mirrors, resuming, checksums
+    npy.py            NumPy's own files
+    table.py          comma-separated values
+    pictures.py       a folder of images
+    labels.py         words and numbers as classes
+    files.py          load_file: any of these kinds as a data set
     binarisation.py   grey to black and white: none, threshold, fixed, new
     build_digits.py   how digits.npz was made
 
-Nothing is downloaded, and nothing here is drawn without a seed or a generator of the caller's.
+Only MNIST is ever downloaded, when it is asked for and is not at hand; and nothing here is drawn
+without a seed or a generator of the caller's.
 """
 
+import difflib
+import os
 from collections.abc import Callable
 
 from minivae.datasets.base import Dataset, Split
 from minivae.datasets.binarisation import binarise, binarise_splits
 from minivae.datasets.digits import load_digits
+from minivae.datasets.files import load_file
 from minivae.datasets.glyphs import draw_glyphs, glyphs_grid, load_glyphs
 from minivae.datasets.mnist import load_mnist
 from minivae.datasets.sprites import draw_sprites, load_sprites, sprites_grid
+from minivae.datasets.streamed import Streamed
 
 LOADERS: dict[str, Callable[[], Dataset]] = {
     "digits": load_digits,
@@ -31,20 +44,29 @@ LOADERS: dict[str, Callable[[], Dataset]] = {
 }
 
 
-def load(name: str) -> Dataset:
-    """Load a data set by its name, with its default options.
+def load(name: str | os.PathLike[str]) -> Dataset:
+    """Load a data set by its name, or from a file or folder, with default options.
 
-    Raises    ValueError that lists the names if there is none of this name, and what its loader
-              raises.
+    name      of LOADERS, which wins over a file of that name (./digits is the file), or a path for
+              `load_file`.
+    Raises    ValueError, one line that lists the names and perhaps suggests one, if it is neither;
+              and what the loaders raise.
     """
-    if name not in LOADERS:
-        raise ValueError(f"data set: expected one of {', '.join(LOADERS)}, got {name!r}")
-    return LOADERS[name]()
+    if isinstance(name, str) and name in LOADERS:
+        return LOADERS[name]()
+    if os.path.exists(name):
+        return load_file(name)
+    close = difflib.get_close_matches(str(name), LOADERS, n=1)
+    raise ValueError(
+        f"data set: expected one of {', '.join(LOADERS)}, or a file or folder that exists, "
+        f"got {os.fspath(name)!r}" + (f"; did you mean {close[0]}?" if close else "")
+    )
 
 
 __all__ = [
     "Dataset",
     "Split",
+    "Streamed",
     "binarise",
     "binarise_splits",
     "draw_glyphs",
@@ -52,6 +74,7 @@ __all__ = [
     "glyphs_grid",
     "load",
     "load_digits",
+    "load_file",
     "load_glyphs",
     "load_mnist",
     "load_sprites",

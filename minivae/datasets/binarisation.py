@@ -24,6 +24,8 @@ import numpy as np
 
 from minivae.arrays import Array, cast, dtype_name, uniform
 from minivae.datasets.base import Dataset, Split
+from minivae.datasets.streamed import Streamed
+from minivae.datasets.values import require_unit_interval
 
 CHOICES = ("none", "threshold", "fixed", "new")
 SEEDS = {"train": 776, "test": 777, "valid": 778}
@@ -62,12 +64,21 @@ def binarise_splits(dataset: Dataset, how: str) -> Dataset:
     new               valid and test as in "fixed"; train stays grey, and whoever visits a batch
                       calls binarise(batch, "new", rng).
     So the test split is default_rng(777).random(x.shape, dtype=float32) < x, all at once.
-    Raises            ValueError for an unknown `how`.
+    Raises            ValueError for an unknown `how`, for values outside [0, 1], which are no
+                      probabilities, and for "threshold" and "fixed" of a streamed train, whose
+                      result would have to be kept somewhere.
     """
     check_how(how)
+    if how in ("threshold", "fixed") and isinstance(dataset.train.x, Streamed):
+        raise ValueError(
+            f"{dataset.name} is read from disk and cannot be binarised as {how!r}, which would "
+            "have to be kept in memory: choose 'new' or 'none', or load_file(..., in_memory=True)"
+        )
 
     def draw(part: str) -> Split:
         split: Split = getattr(dataset, part)
+        if how != "none" and isinstance(split.x, np.ndarray):  # what is streamed: Model.check
+            require_unit_interval(split.x, f"binarisation, and {part} of {dataset.name} has others")
         if how == "new" and part == "train":
             return split
         return replace(split, x=binarise(split.x, how, np.random.default_rng(SEEDS[part])))

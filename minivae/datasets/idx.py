@@ -55,7 +55,7 @@ def idx_header(shape: tuple[int, ...]) -> bytes:
 
 def _read_shape(stream: BinaryIO) -> tuple[int, ...]:
     """Read and judge the header."""
-    magic = _read_up_to(stream, 4)
+    magic = read_up_to(stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ValueError(f"not an IDX file, expected two zero bytes first, got {bytes(magic)!r}")
     if magic[2] != UNSIGNED_BYTE:
@@ -63,7 +63,7 @@ def _read_shape(stream: BinaryIO) -> tuple[int, ...]:
     n_axes = magic[3]
     if not 1 <= n_axes <= MAX_AXES:
         raise ValueError(f"expected 1 to {MAX_AXES} axes, got {n_axes}")
-    lengths = _read_up_to(stream, 4 * n_axes)
+    lengths = read_up_to(stream, 4 * n_axes)
     if len(lengths) < 4 * n_axes:
         raise ValueError(f"truncated header, expected {n_axes} axes of 4 bytes, got {len(lengths)}")
     shape = struct.unpack(f">{n_axes}I", lengths)
@@ -76,14 +76,14 @@ def _read_shape(stream: BinaryIO) -> tuple[int, ...]:
 def _read_elements(stream: BinaryIO, shape: tuple[int, ...]) -> np.ndarray:
     """Read exactly the claimed elements, and one more byte: the end is where gzip's sum is."""
     expected = math.prod(shape)
-    data = _read_up_to(stream, expected + 1)
+    data = read_up_to(stream, expected + 1)
     if len(data) != expected:
         found = len(data) if len(data) < expected else f"more than {expected}"
         raise ValueError(f"shape {shape} needs {expected} bytes, the file holds {found}")
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _read_up_to(stream: BinaryIO, limit: int) -> bytearray:
+def read_up_to(stream: BinaryIO, limit: int) -> bytearray:
     """At most `limit` bytes, fewer at the end of the file.
 
     Piece by piece, because read(limit) would reserve `limit` bytes before it looks.

@@ -1,13 +1,15 @@
 """MNIST from the four files that everyone has: 70,000 grey digits of 28 x 28.
 
-The files are not part of this package and nothing is downloaded. Put them, plain or packed (.gz),
-into a folder of their own and pass it, or call it `mnist` and let the environment variable
-MINIVAE_DATA name the directory around it.
+The files are not part of this package. Put them, plain or packed (.gz), into a folder of their own
+and pass it, or call it `mnist` and let the environment variable MINIVAE_DATA name the directory
+around it. Without either they are downloaded once (11 MB) into a cache folder, which MINIVAE_CACHE
+can name.
 
 Source    Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits".
 """
 
 import hashlib
+import math
 import operator
 import os
 import warnings
@@ -46,13 +48,15 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, n_valid: int = 5000
     """MNIST: train on the first 60,000 - n_valid images, validate on the rest of them, test 10,000.
 
     folder    holds the four files, each plain or .gz (plain wins if there are both); by default
-              the folder `mnist` in the directory that MINIVAE_DATA names.
+              the folder `mnist` in the directory that MINIVAE_DATA names, or if that is not set in
+              the cache folder, into which what is missing is downloaded.
     n_valid   0 <= n_valid < 60,000; with 0 all are for training and valid is empty, (0, 784).
     Shapes    x (N, 784) float32, the bytes 0..255 divided by 255; y (N,) int64.
     sha256    of the four unpacked files, one after the other: train images, train labels, test
               images, test labels.
-    Raises    FileNotFoundError if the variable, the folder or a file is missing; ValueError if a
-              file is damaged or not MNIST's, or n_valid is out of range.
+    Raises    FileNotFoundError if the folder or a file is missing in a place that was named;
+              ConnectionError if nothing was named and the download fails; ValueError if a file is
+              damaged or not MNIST's, or n_valid is out of range.
     Warns     UserWarning if the files are sound but not, byte for byte, the original ones.
     """
     n_train = N_TRAIN - _checked(n_valid)
@@ -93,22 +97,30 @@ def _checked(n_valid: int) -> int:
 
 
 def _folder(folder: str | os.PathLike[str] | None) -> Path:
-    """The folder with the files; if it is not there, say what to do."""
-    needed = f"the files {', '.join(FILES)} (plain or .gz)"
+    """The folder with the files; if a place was named and they are not there, say what to do."""
     if folder is None:
         data = os.environ.get(VARIABLE, "")
         if not data:
-            raise FileNotFoundError(
-                f"MNIST: the environment variable {VARIABLE} is not set; set it to a directory "
-                f"whose folder mnist holds {needed}, or pass folder="
-            )
+            return _downloaded()
         folder = Path(data, "mnist")
     if not Path(folder).is_dir():
         raise FileNotFoundError(
-            f"MNIST: there is no folder {folder}; expected {needed} in the folder mnist of the "
-            f"directory that {VARIABLE} names, or in folder="
+            f"MNIST: there is no folder {folder}; expected the files {', '.join(FILES)} (plain or "
+            f".gz) in the folder mnist of the directory that {VARIABLE} names, or in folder=; "
+            f"without {VARIABLE} they are downloaded"
         )
     return Path(folder)
+
+
+def _downloaded() -> Path:
+    """The cache folder, with all files in it."""
+    from minivae.datasets import download  # loads much of the standard library: only when needed
+
+    folder = download.cache_folder() / "mnist"
+    for name, (shape, original) in FILES.items():
+        n_bytes = len(idx_header(shape)) + math.prod(shape)
+        download.fetch(folder, name, n_bytes, original)
+    return folder
 
 
 def _read(folder: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:

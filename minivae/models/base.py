@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from minivae.arrays import Array, Device, dtype_name, generator, like, standard_normal
+from minivae.datasets.values import require_finite, require_numbers, require_unit_interval
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.models.networks import LIKELIHOODS, Architecture
 from minivae.parameters import Layer, Parameters
@@ -71,23 +72,28 @@ class Model:
         z = standard_normal(rng, (n, self.architecture.latent), self.parameters.theta)
         return self.decode(z).mean
 
-    def check(self, x: np.ndarray) -> np.ndarray:
+    def check(self, x: Array) -> Array:
         """``x`` itself, if it is data that this model can take.
 
-        Raises  ValueError, one line, for another shape, no examples, a value that is not finite, or
-                one outside [0, 1] where the likelihood is a Bernoulli, continuous or not.
+        x       (N, D), N at least 1, of real numbers; an array in memory or a `Streamed`, which is
+                read once from end to end.
+        Raises  ValueError, one line, for what is no array of real numbers, another shape, no
+                examples, a value that is not finite (in the model's dtype), or one outside [0, 1]
+                where the likelihood is a Bernoulli, continuous or not; it names the first place.
         """
         D = self.architecture.n_features
-        if x.dtype.kind not in "fiub":
-            raise ValueError(f"expected real numbers, got an array of {x.dtype}")
+        if not hasattr(x, "dtype"):
+            raise ValueError(f"expected an array of shape (N, {D}), got a {type(x).__name__}")
+        require_numbers(x.dtype)
         if x.ndim != 2 or x.shape[1] != D or len(x) == 0:
             raise ValueError(f"expected data of shape (N, {D}) with N of at least 1, got {x.shape}")
-        low, high = x.min(), x.max()
-        if not (np.isfinite(low) and np.isfinite(high)):  # inf - inf would be a warning
-            raise ValueError("expected finite data, got a nan or an infinity")
-        if self.likelihood is not Gaussian and (low < 0 or high > 1):
+        low, high = require_finite(x)
+        dtype = dtype_name(self.parameters.theta)
+        if max(-low, high) > float(np.finfo(dtype).max):
+            raise ValueError(f"expected data in the range of {dtype}, got {low:g} to {high:g}")
+        if self.likelihood is not Gaussian:
             name = "Bernoulli" if self.likelihood is Bernoulli else "continuous Bernoulli"
-            raise ValueError(f"expected values in [0, 1] for a {name}, got {low} to {high}")
+            require_unit_interval(x, f"a {name}")
         return x
 
     def array(self, x: Array) -> Array:

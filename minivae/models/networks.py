@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minivae.arrays import Array
+from minivae.datasets.values import require_finite
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.layers import ACTIVATIONS, Constant, Dense, Heads, SoftClip, Stack
 from minivae.parameters import Layer
@@ -172,10 +174,15 @@ def _continuous_bias(mean: np.ndarray) -> np.ndarray:
     return LOGIT_LIMIT * np.arctanh(y)
 
 
-def smoothed_mean(x: np.ndarray) -> np.ndarray:
+def smoothed_mean(x: Array) -> np.ndarray:
     """The mean of every column of ``x`` (N, D), as if one white and one black row stood among them.
 
     Laplace's rule of succession: a pixel that is never on has probability 1 / (N + 2), not 0, and
-    its logit is finite.  Result (D,), float64.
+    its logit is finite.  Result (D,), float64.  Nothing of the size of ``x`` is made; a `Streamed`
+    is read once, in parts.
+    Raises  ValueError for a value that is not finite; it names the first place.
     """
-    return (x.sum(axis=0, dtype=np.float64) + 1.0) / (len(x) + 2.0)
+    sums = x.sum(axis=0, dtype=np.float64)
+    if not np.isfinite(sums).all():
+        require_finite(x)
+    return (sums + 1.0) / (len(x) + 2.0)

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from minivae import blas
 from minivae.arrays import Array, generator, in_memory, like, namespace
@@ -233,6 +232,8 @@ def _is_grey(x: np.ndarray) -> bool:
 
 
 def _bar(first: int, epochs: int, n: int, progress: bool | None) -> Any:
+    from tqdm import tqdm  # only when there is something to show: importing minivae is quick
+
     return tqdm(
         initial=first * n,
         total=epochs * n,

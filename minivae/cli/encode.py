@@ -1,0 +1,90 @@
+"""`minivae encode RUN --out codes.csv`: the codes of a data set's images."""
+
+import argparse
+import io
+
+import numpy as np
+
+from minivae.cli import _common
+from minivae.datasets import Dataset, Split
+from minivae.models import VAE
+from minivae.walks import Codes
+
+HELP = "the codes of images, as an array or a table"
+DESCRIPTION = """\
+Write the mean of q(z|x) for every image of a split (an autoencoder's code is a
+point), to look at the latents with other tools.
+
+  codes.npy    an array (N, K) in the precision of the model; with --logvar an
+               array (2, N, K), for   mu, logvar = numpy.load("codes.npy")
+  codes.csv    a table with the columns index, label, the known factors of a
+               rendered world, mu_1 to mu_K, and with --logvar logvar_1 to
+               logvar_K; every digit is kept
+
+The images are in the order of the data set, binarised as the model saw them.
+Training images that were drawn anew at every use are drawn once, as with
+--binarisation fixed: the same for everyone."""
+EXAMPLES = """examples:
+  minivae encode runs/digits-vae-1 --out codes.csv
+      the 250 test images
+  minivae encode runs/mnist-vae-1 --data train --logvar --out codes.npy
+"""
+KINDS = (".npy", ".csv")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    add = parser.add_argument
+    _common.add_run_argument(parser)
+    add("--data", choices=["train", "valid", "test"], default="test",
+        help="the split of the run's data; default: test")  # fmt: skip
+    add("--logvar", action="store_true", help="the log-variances of q(z|x) too")
+    _common.add_device(parser)
+    _common.add_out(parser, "a .npy or a .csv")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Encode and write."""
+    model, config = _common.load(args)
+    path = _common.destination(args, None, KINDS)
+    if args.logvar and not isinstance(model, VAE):
+        raise ValueError("--logvar: an autoencoder's code is a point, it has no variance")
+    dataset = _common.load_data(model, config)
+    split = getattr(dataset, args.data)
+    if len(split) == 0:
+        raise ValueError(f"--data {args.data}: the run has no such images")
+    codes = _common.encoded(model, dataset, config, args.data)
+    what = "means of q(z|x)" if isinstance(model, VAE) else "codes"
+    more = " and log-variances" if args.logvar else ""
+    print(f"{what}{more} of {len(split):,} {args.data} images of {dataset.name}")
+    if path.suffix.lower() == ".csv":
+        _common.write(path, table(codes, split, dataset, args.logvar))
+    elif args.logvar and codes.logvar is not None:
+        _common.write_array(path, np.stack([codes.mu, codes.logvar]))
+    else:
+        _common.write_array(path, codes.mu)
+
+
+def table(codes: Codes, split: Split, dataset: Dataset, logvar: bool) -> bytes:
+    """The codes as CSV: a header, then a row for each example.
+
+    9 significant digits are what a float32 needs to come back, 17 a float64.
+    """
+    K = codes.mu.shape[1]
+    names, columns = ["index", "label"], [np.arange(len(split)), split.y]
+    formats = ["%d", "%d"]
+    if split.factors is not None:
+        names += [name.replace(",", " ") for name in dataset.factor_names]
+        columns += list(split.factors.T)
+        formats += ["%.17g"] * len(dataset.factor_names)
+    for word, values in (("mu", codes.mu), ("logvar", codes.logvar if logvar else None)):
+        if values is not None:
+            names += [f"{word}_{k + 1}" for k in range(K)]
+            columns += list(values.T)
+            formats += ["%.9g" if values.dtype == np.float32 else "%.17g"] * K
+    text = io.StringIO()
+    text.write(",".join(names) + "\n")
+    row = ",".join(formats) + "\n"
+    for example in zip(*columns, strict=True):
+        text.write(row % example)
+    return text.getvalue().encode()

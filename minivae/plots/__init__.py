@@ -1,0 +1,33 @@
+"""Every picture, one function each; each returns a Matplotlib Figure and draws nothing on screen.
+
+    plots.samples(images, (8, 8)).savefig("samples.png")
+
+    pages.py       many images as one, and the Figure around them
+    pictures.py    samples, reconstructions, the manifold of two latents
+    paths.py       walks through the codes: interpolations, traversals
+    curves.py      numbers: the latents, their KL, the history of a run
+    animation.py   figures one after the other, as a GIF
+
+Pictures of images show the mean of p(x|z), grey where the model is in doubt, and say so.
+"""
+
+from minivae.plots.animation import gif
+from minivae.plots.curves import curves, kl_per_latent, latents
+from minivae.plots.pages import mosaic
+from minivae.plots.paths import cells, interpolation, traversal
+from minivae.plots.pictures import MEANS, manifold, reconstructions, samples
+
+__all__ = [
+    "MEANS",
+    "cells",
+    "curves",
+    "gif",
+    "interpolation",
+    "kl_per_latent",
+    "latents",
+    "manifold",
+    "mosaic",
+    "reconstructions",
+    "samples",
+    "traversal",
+]
