@@ -360,7 +360,7 @@ def test_one_draw_is_the_elbo() -> None:
     assert_close(mean(iwae_decoder(p, q, eps), weights), [dW])
 
 
-def test_at_the_exact_posterior_only_the_doubly_reparameterised_one_is_silent() -> None:
+def test_at_the_exact_posterior_only_the_doubly_reparameterized_one_is_silent() -> None:
     p, _ = world(1, 3)
     precision = 1.0 + float((p.W**2).sum()) / p.variance
     q = Gaussian((p.x - p.b) @ p.W.T / p.variance / precision, np.array([-math.log(precision)]))

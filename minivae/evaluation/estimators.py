@@ -41,7 +41,7 @@ Baseline = float | Callable[[Array], Array]
 
 
 def pathwise(q: Gaussian, slope: Function, eps: Array) -> Pair:
-    """The reparameterised gradient: follow each draw as q moves.
+    """The reparameterized gradient: follow each draw as q moves.
 
     The noise has a distribution that does not move, so the derivative may go inside:
 
@@ -199,7 +199,7 @@ def iwae_pathwise(p: Likelihood, q: Gaussian, eps: Array) -> Pair:
 
 
 def iwae_dreg(p: Likelihood, q: Gaussian, eps: Array) -> Pair:
-    """The doubly reparameterised gradient: the same mean, and a signal that grows with S.
+    """The doubly reparameterized gradient: the same mean, and a signal that grows with S.
 
     The noise of `iwae_pathwise` comes from the score.  But for any g, `score_function` and
     `pathwise` have one mean,  E[ g(z) s(z) ] = E[ (dg/dz) dz/dphi ].  Take g = u_s as a function of
@@ -208,7 +208,7 @@ def iwae_dreg(p: Likelihood, q: Gaussian, eps: Array) -> Pair:
 
         du_s/dz_s = u_s (1 - u_s) dh/dz
 
-    and the score, reparameterised a second time, cancels most of the path:
+    and the score, reparameterized a second time, cancels most of the path:
 
         E sum_s [ u_s (dh/dz) dz_s/dphi - u_s s(z_s) ]
             = E sum_s [ u_s - u_s (1 - u_s) ] (dh/dz) dz_s/dphi
