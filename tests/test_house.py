@@ -10,8 +10,8 @@ import minivae
 ROOT = Path(minivae.__file__).parent
 ROOMS = [  # a room reads only rooms above it
     "blas", "arrays", "numerics", "parameters", "layers", "distributions", "objectives",
-    "optimizers", "datasets", "models", "training", "evaluation", "verify", "conventions", "plots",
-    "runs", "cli",
+    "optimizers", "datasets", "models", "exact", "training", "evaluation", "verify", "conventions",
+    "plots", "runs", "cli",
 ]  # fmt: skip
 
 
