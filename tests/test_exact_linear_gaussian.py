@@ -320,7 +320,7 @@ def test_data_of_another_width_are_refused() -> None:
 
 
 def test_a_covariance_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="positive definite"):
+    with pytest.raises(ValueError, match="expected a positive definite covariance"):
         FullGaussian(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]]))
     with pytest.raises(ValueError, match=r"shape \(\.\.\., 2, 2\), got \(3, 3\)"):
         FullGaussian(np.zeros(2), np.eye(3))

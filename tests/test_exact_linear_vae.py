@@ -18,6 +18,7 @@ from minivae.exact import (
     Spectrum,
     as_vae,
     as_world,
+    best_decoder,
     cubature,
     expected_elbo,
     fit_ppca,
@@ -215,7 +216,8 @@ def test_the_beta_vae_rests_on_the_curve(beta: float, K: int) -> None:
     """The closed form is a critical point of our own beta-loss, with these rates and errors."""
     s, sigma2 = known_spectrum(EIGENVALUES), 0.5
     x = s.stand_ins()
-    world = replace(fit_ppca(s, K, variance=beta * sigma2), variance=sigma2)
+    world = best_decoder(s, K, sigma2, beta)
+    assert world.variance == sigma2
     model = as_vae(world, beta)
     found = gradient(model, x, kl_weight=beta)
     del found["decoder.logvar.c"]  # sigma is given

@@ -55,12 +55,22 @@ def test_the_spectrum_is_that_of_the_covariance(seed: int, N: int, D: int) -> No
     assert (s.eigenvalues > 0).sum() == min(N - 1, D)  # centring takes one dimension away
 
 
+def test_blocks_of_rows_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = data(N=23)
+    whole = Spectrum.of(x)
+    for rows in (1, 4, 22, 23, 24):
+        monkeypatch.setattr("minivae.exact.ppca.ROWS", rows)
+        s = Spectrum.of(x)
+        assert np.allclose(s.eigenvalues, whole.eigenvalues, rtol=1e-12)
+        assert np.allclose(np.abs(s.axes), np.abs(whole.axes), atol=1e-11)
+
+
 def test_small_eigenvalues_keep_their_digits() -> None:
     rng = np.random.default_rng(0)
     u = np.linalg.qr(rng.normal(size=(4, 4)))[0]
     half = np.array([1.0, 1e-5, 1e-10])[:, None] * u[:3]  # the covariance has 1, 1e-10, 1e-20
     s = Spectrum.of(np.concatenate([half, -half]) * math.sqrt(3))
-    assert s.eigenvalues[:3] == pytest.approx([1.0, 1e-10, 1e-20], rel=1e-4)
+    assert s.eigenvalues[:3] == pytest.approx([1.0, 1e-10, 1e-20], rel=1e-4, abs=0)
     assert s.eigenvalues[3] == 0.0
 
 
@@ -70,11 +80,15 @@ def test_whole_numbers_and_float32_are_data_too() -> None:
     assert Spectrum.of(x.astype("f")).eigenvalues.dtype == np.float64
 
 
+@pytest.mark.parametrize("r", range(6))
 @pytest.mark.parametrize("n_zero", [0, 2])
-def test_stand_ins_have_the_mean_and_the_covariance(n_zero: int) -> None:
-    s = known_spectrum([3.0, 1.0, 0.2], n_zero=n_zero)
+def test_stand_ins_have_the_mean_and_the_covariance(r: int, n_zero: int) -> None:
+    s = known_spectrum([3.0, 2.0, 1.0, 0.5, 0.2][:r], n_zero=n_zero or (r == 0))
     x = s.stand_ins()
-    assert x.shape == (6, 3 + n_zero)
+    assert len(x) == [1, 2, 4, 4, 8, 8][r] and x.shape[1] == len(s.mean)
+    squares = ((x - s.mean) ** 2).sum(axis=1)
+    assert np.allclose(squares.mean(), s.eigenvalues.sum(), atol=1e-14)
+    assert np.allclose(squares, squares[0], atol=1e-13)  # signs: no example is an outlier
     assert np.allclose(x.mean(axis=0), s.mean, atol=1e-14)
     assert np.allclose(covariance(x), (s.axes.T * s.eigenvalues) @ s.axes, atol=1e-14)
 

@@ -10,6 +10,7 @@ from minivae.exact.linear_gaussian import LinearGaussian
 from minivae.exact.linear_vae import (
     as_vae,
     as_world,
+    best_decoder,
     cubature,
     expected_elbo,
     operating_point,
@@ -31,6 +32,7 @@ __all__ = [
     "as_autoencoder",
     "as_vae",
     "as_world",
+    "best_decoder",
     "cubature",
     "e_step",
     "expected_elbo",

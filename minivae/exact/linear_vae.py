@@ -22,6 +22,7 @@ import numpy as np
 from minivae.arrays import Array, generator, like, namespace, to_numpy
 from minivae.distributions import Gaussian
 from minivae.exact.linear_gaussian import LinearGaussian
+from minivae.exact.ppca import Spectrum, fit_ppca
 from minivae.exact.water_filling import RateDistortion
 from minivae.models import VAE, Architecture
 from minivae.models.networks import LOGVAR_LIMIT
@@ -69,6 +70,17 @@ def as_vae(world: LinearGaussian, beta: float = 1.0) -> VAE:
     view["decoder.mu.W"][...], view["decoder.mu.b"][...] = W, b
     view["decoder.logvar.c"][...] = math.log(world.variance)
     return model
+
+
+def best_decoder(spectrum: Spectrum, latent: int, variance: float, beta: float) -> LinearGaussian:
+    """The decoder of the best linear beta-VAE with a given sigma^2: W of pPCA at beta sigma^2.
+
+    ``as_vae(best_decoder(spectrum, K, variance, beta), beta)`` is the whole VAE; its rate and
+    distortion are those of `reverse_water_filling` at t = beta sigma^2, where this is derived.
+
+    Raises  as `fit_ppca`.
+    """
+    return replace(fit_ppca(spectrum, latent, beta * variance), variance=variance)
 
 
 def as_world(model: VAE) -> LinearGaussian:

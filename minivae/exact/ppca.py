@@ -40,6 +40,9 @@ from minivae.arrays import Array, namespace
 from minivae.exact.linear_gaussian import LinearGaussian
 from minivae.numerics import LOG_2PI
 
+ROWS = 2_000
+"""Examples at a time: a block in float64 is what `Spectrum.of` needs beside the data."""
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -63,7 +66,9 @@ class Spectrum:
         The covariance is never formed.  If x - b = Q T with orthonormal columns in Q, then
         N S = T^T T: the triangle T knows all about S, and has at most D rows.  With its singular
         values T = U diag(s) V follows  N S = V^T diag(s^2) V,  so l_i = s_i^2 / N.  An eigenvalue
-        that is small by 1e-20 keeps its digits, where forming S would bury it under rounding.
+        that is small by 1e-20 keeps its digits, where forming S would bury it under rounding.  The
+        rows come in blocks, each set under the triangle of those before it: (T; block)^T (T; block)
+        is T^T T + block^T block, so the triangle of the pile has the products of all of them.
 
         Singular values below the rounding of the largest, s_1 max(N, D) 2^-52, are set to 0.
 
@@ -73,11 +78,13 @@ class Spectrum:
         if x.ndim != 2 or x.shape[0] == 0 or x.shape[1] == 0:
             raise ValueError(f"expected data of shape (N, D), both at least 1, got {x.shape}")
         N, D = x.shape
-        x = x.astype(xp.float64)
-        if not bool(xp.isfinite(x).all()):
+        mean = xp.mean(x, axis=0, dtype=xp.float64)
+        if not bool(xp.isfinite(mean).all()):
             raise ValueError("expected finite data, got a nan or an infinity")
-        mean = xp.mean(x, axis=0)
-        triangle = xp.linalg.qr(x - mean, mode="r")
+        triangle = xp.zeros((0, D))
+        for start in range(0, N, ROWS):
+            block = x[start : start + ROWS].astype(xp.float64) - mean
+            triangle = xp.linalg.qr(xp.concatenate([triangle, block]), mode="r")
         _, s, axes = xp.linalg.svd(triangle, full_matrices=False)
         s = s * (s > s[0] * max(N, D) * 2.0**-52)
         eigenvalues = xp.zeros(D)
@@ -85,19 +92,33 @@ class Spectrum:
         return cls(mean, eigenvalues, axes)
 
     def stand_ins(self) -> Array:
-        """2r examples with exactly this mean and covariance, r the number of eigenvalues above 0.
+        """A few examples with exactly this mean and covariance.
 
-        They are  mean +- sqrt(r l_i) u_i:  the signs cancel in the mean, and the covariance is
-        1/(2r) sum_i 2 r l_i u_i^T u_i = S.  The mean of log p(x) over a data set depends on nothing
-        else, for any linear-Gaussian world, and so does the mean ELBO of a linear VAE whose q has
-        one variance for all x, as at the optimum.  They stand in for the data, all N of them.
+        With r eigenvalues above 0 they are  x_n = mean + sum_i H_ni sqrt(l_i) u_i,  where the signs
+        H_ni are r columns of Sylvester's matrix of n rows, the power of two above r:
 
-        Shapes  (2r, D).
+            H_1 = ( 1 ),    H_2n = ( H_n  H_n )
+                                   ( H_n -H_n )
+
+        Its columns are orthogonal, H^T H = n I, and all but the first, which we leave out, sum to
+        0.  So the mean is the mean, and the covariance is 1/n sum_i n l_i u_i^T u_i = S.
+
+        The mean of log p(x) over a data set depends on nothing else, for any linear-Gaussian world,
+        and so does the mean ELBO of a linear VAE whose q has one variance for all x, as at the
+        optimum.  They stand in for the data, all N of them.
+
+        Shapes  (n, D), r < n <= 2 r (n = 1 if all examples are the same).
+        Source  Sylvester (1867).
         """
         xp = namespace(self.mean)
         r = int((self.eigenvalues > 0.0).sum())
-        steps = xp.sqrt(r * self.eigenvalues[:r])[:, None] * self.axes[:r]
-        return xp.concatenate([self.mean + steps, self.mean - steps])
+        H = xp.ones((1, 1))
+        while len(H) <= r:
+            H = xp.concatenate(
+                [xp.concatenate([H, H], axis=1), xp.concatenate([H, -H], axis=1)], axis=0
+            )
+        scaled = xp.sqrt(self.eigenvalues[:r])[:, None] * self.axes[:r]
+        return self.mean + H[:, 1 : r + 1] @ scaled
 
 
 def fit_ppca(spectrum: Spectrum, latent: int, variance: float | None = None) -> LinearGaussian:

@@ -1,15 +1,15 @@
 """Reverse water-filling: the rate and the distortion of the best linear beta-VAE, in closed form.
 
 *Shannon's question.*  How few nats tell a Gaussian vector with covariance eigenvalues l_i up to a
-squared error D in total?  Independent directions share the error, D = sum_i D_i, a direction costs
-1/2 log( l_i / D_i ), and D_i <= l_i because for the error l_i one need not say anything:
+squared error Δ in total?  Independent directions share the error, Δ = sum_i d_i, a direction costs
+1/2 log( l_i / d_i ), and d_i <= l_i because for the error l_i one need not say anything:
 
-    minimise  sum_i 1/2 log( l_i / D_i )   subject to  sum_i D_i = D,  D_i <= l_i
+    minimise  sum_i 1/2 log( l_i / d_i )   subject to  sum_i d_i = Δ,  d_i <= l_i
 
-The derivative -1 / (2 D_i) must be the same wherever D_i < l_i.  So all these directions get the
+The derivative -1 / (2 d_i) must be the same wherever d_i < l_i.  So all these directions get the
 same error t, the water level, and those that lie below the water are drowned and get no rate:
 
-    D_i = min( l_i, t ),    R = sum over l_i > t of 1/2 log( l_i / t ),    D = sum_i min( l_i, t )
+    d_i = min( l_i, t ),    R = sum over l_i > t of 1/2 log( l_i / t ),    Δ = sum_i min( l_i, t )
 
 *The beta-VAE's answer.*  Decoder x | z ~ N(z W + b, sigma^2 I), sigma fixed.  Its loss is
 
@@ -32,15 +32,15 @@ In the braces stands the negative ELBO of a plain VAE with the variance t in pla
 
    An unused direction has the rate 0 and the error l_i.
 
-With K at least the number of l_i above t these are Shannon's R and D, so that D is the expected
+With K at least the number of l_i above t these are Shannon's R and Δ, so that Δ is the expected
 error *under q*, E_q |x - x_hat(z)|^2 with x_hat = z W + b: the code that the rate pays for is the
 noisy z.  The reconstruction from the mean of q has the smaller error sum t^2 / l_k + sum of the
 unused l_i, and reading it as the distortion of this rate puts the model below the possible.
 
 With a smaller K the K largest are used, at the same t; the directions above the water that have no
 latent keep their whole l_i.  Such a point lies above Shannon's curve.  In any case, as t varies and
-the number n of used directions does not, dR = -n dt / (2 t) and dD = n dt: the slope is
-dD/dR = -2 t, and in nats, with D / (2 sigma^2) for the distortion, it is -beta.
+the number n of used directions does not, dR = -n dt / (2 t) and dΔ = n dt: the slope is
+dΔ/dR = -2 t, and in nats, with Δ / (2 sigma^2) for the distortion, it is -beta.
 
 The second moments of the data are all that enters, so the linear VAE has these numbers on any data
 with this covariance.  On Gaussian data they are the best that any code can do.  On others a
@@ -129,7 +129,7 @@ def water_level(eigenvalues: Array, distortion: float) -> float:
 
 
 def shannon_rate(eigenvalues: Array, distortion: float) -> float:
-    """Shannon's R(D) of a Gaussian source: the fewest nats that any code needs for this error."""
+    """Shannon's R(Δ) of a Gaussian source: the fewest nats that any code needs for this error."""
     return reverse_water_filling(eigenvalues, water_level(eigenvalues, distortion)).rate
 
 
