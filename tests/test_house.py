@@ -10,7 +10,7 @@ import minivae
 ROOT = Path(minivae.__file__).parent
 ROOMS = [  # a room reads only rooms above it
     "blas", "arrays", "numerics", "parameters", "layers", "distributions", "objectives",
-    "optimizers", "schedules", "datasets", "models", "training", "evaluation", "verify",
+    "optimizers", "schedules", "datasets", "models", "exact", "training", "evaluation", "verify",
     "conventions", "plots", "runs", "cli",
 ]  # fmt: skip
 
