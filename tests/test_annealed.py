@@ -43,6 +43,7 @@ def posterior(model: VAE, x: np.ndarray, n: int, draw: np.random.Generator) -> n
 # ---- the path ----
 
 
+@settings(max_examples=50)
 @given(T=st.integers(1, 300), delta=st.floats(0.01, 20.0))
 def test_temperatures_rise_from_0_to_1_on_a_sigmoid(T: int, delta: float) -> None:
     betas = Annealing(n_temperatures=T, delta=delta).betas()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minivae.arrays import to_numpy
@@ -47,6 +47,7 @@ def close(a: Any, b: Any) -> bool:
 # ---- the eight ----
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_x=SIZES, n_z=SIZES, scale=SCALES)
 def test_eight_forms_are_one_number(seed: int, n_x: int, n_z: int, scale: float) -> None:
     world = world_of(seed, n_x, n_z, scale)
@@ -57,6 +58,7 @@ def test_eight_forms_are_one_number(seed: int, n_x: int, n_z: int, scale: float)
         assert close(value, want), (name, value - want)
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_x=SIZES, n_z=SIZES, scale=SCALES)
 def test_seven_of_them_for_every_example(seed: int, n_x: int, n_z: int, scale: float) -> None:
     world = world_of(seed, n_x, n_z, scale)
@@ -83,6 +85,7 @@ def test_the_surgery_is_no_law_for_a_single_example() -> None:
     assert forms.surgery(world).shape == ()
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_x=SIZES, n_z=SIZES, scale=SCALES)
 def test_the_two_pieces_of_the_surgery(seed: int, n_x: int, n_z: int, scale: float) -> None:
     """I(x; z) = H(x) + H(z) - H(x, z) by loops, and the KL in the mean is no less than it."""
@@ -103,6 +106,7 @@ def test_the_two_pieces_of_the_surgery(seed: int, n_x: int, n_z: int, scale: flo
 # ---- bounds ----
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_x=SIZES, n_z=SIZES, scale=SCALES)
 def test_lower_and_upper_bound(seed: int, n_x: int, n_z: int, scale: float) -> None:
     world = world_of(seed, n_x, n_z, scale)
@@ -128,6 +132,7 @@ def test_the_kl_is_not_symmetric() -> None:
     assert math.isclose(forms.kl(b, a), 0.9 * math.log(1.8) + 0.1 * math.log(0.2), rel_tol=1e-14)
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_z=st.integers(1, 4), scale=SCALES)
 def test_iwae_is_the_mean_over_all_tuples(seed: int, n_z: int, scale: float) -> None:
     world = world_of(seed, 2, n_z, scale)
@@ -143,6 +148,7 @@ def test_iwae_is_the_mean_over_all_tuples(seed: int, n_z: int, scale: float) -> 
             assert close(got[x], want), k
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_x=SIZES, n_z=SIZES, scale=SCALES)
 def test_more_importance_samples_are_tighter(seed: int, n_x: int, n_z: int, scale: float) -> None:
     world = world_of(seed, n_x, n_z, scale)
@@ -168,6 +174,7 @@ def test_iwae_of_no_samples_is_refused(k: int) -> None:
 # ---- EM ----
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_x=SIZES, n_z=SIZES, scale=SCALES)
 def test_the_e_step_closes_every_gap(seed: int, n_x: int, n_z: int, scale: float) -> None:
     before = world_of(seed, n_x, n_z, scale)
@@ -177,6 +184,7 @@ def test_the_e_step_closes_every_gap(seed: int, n_x: int, n_z: int, scale: float
         assert close(bound, after.log_evidence)
 
 
+@settings(max_examples=50)
 @given(seed=SEEDS, n_x=SIZES, n_z=SIZES, scale=SCALES)
 def test_each_step_of_em_climbs(seed: int, n_x: int, n_z: int, scale: float) -> None:
     world = world_of(seed, n_x, n_z, scale)

@@ -47,7 +47,7 @@ def random_covariance(draw: np.random.Generator, K: int, narrow: float) -> np.nd
 # ---- any integrand ----
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(seed=SEEDS, K=st.sampled_from([1, 2]), height=st.floats(-500.0, 500.0))
 def test_a_gaussian_anywhere_of_any_width(seed: int, K: int, height: float) -> None:
     draw = rng(seed)
@@ -90,6 +90,7 @@ def test_all_modes_are_inside() -> None:
     assert np.abs(got.covariance[0] - want).max() < 1e-7
 
 
+@settings(max_examples=60)
 @given(
     place=st.floats(-3.0, 3.0),
     left=st.floats(0.1, 30.0),
@@ -115,7 +116,7 @@ def test_the_stated_error_is_honest_at_a_kink(
 def test_the_stated_error_is_at_least_three_times_that_of_a_kink() -> None:
     """e^(-|z - phase| / 20) on cells of length 1: its kink is all that the lattices miss."""
     ratios = []
-    for phase in np.linspace(0.0, 1.0, 201):
+    for phase in np.linspace(0.0, 1.0, 101):
 
         def log_f(z: np.ndarray, phase: float = phase) -> np.ndarray:
             return -0.05 * np.abs(z[:, 0] - phase)

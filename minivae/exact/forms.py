@@ -3,8 +3,8 @@
 All of them are one number, in the mean over the data.  Seven are even equal for every single x; the
 surgery (6) is not, because the mutual information belongs to the data as a whole.
 
-The start of all of them is that x says nothing about z but through the joint p(x, z) = p(z) p(x|z),
-and that its sum over z is what we want and, in a real VAE, cannot have:
+All of them start from the joint p(x, z) = p(z) p(x|z).  Its sum over z is what we want and, in a
+real VAE, cannot have:
 
     log p(x)  =  log sum_z p(x, z)
 

@@ -40,8 +40,8 @@ WIDTH = 9.0
 """Half-width of the first lattice: beyond it the prior is below e^-40.  Doubled where needed."""
 
 MARGIN = 10.0
-"""Nats below log(tolerance) * maximum that count as nothing: what is left behind is wide and low,
-and may be e^10 times as large as what is integrated."""
+"""A cell counts as empty where log f is this far below its maximum plus log(tolerance): what is
+left behind is low, but may cover a volume e^10 times as large as what is kept."""
 
 MAX_POINTS = 1_000_000
 """Points of the finest lattice, for each example."""
