@@ -243,9 +243,8 @@ class Path:
         self.model.parameters.zero_grad()  # of theta, which nobody asked for
         log_start, pull_start = self.start.log_prob(z), self.start.grad_value(z)
         log_ratio = log_px + self.prior.log_prob(z) - log_start
-        return Point(
-            z, log_start, log_ratio, pull_start, dz + self.prior.grad_value(z) - pull_start
-        )
+        pull_ratio = dz + self.prior.grad_value(z) - pull_start
+        return Point(z, log_start, log_ratio, pull_start, pull_ratio)
 
 
 def anneal(
