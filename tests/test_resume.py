@@ -318,6 +318,7 @@ def test_two_processes_do_not_train_in_one_folder(
         ("config.json", {"training": {"optimizer": {"name": "sgd"}}}, "expected the state of sgd"),
         ("config.json", {"training": {"optimizer": {"name": "adam", "x": 1}}}, "optimizer"),
         ("config.json", {"training": {"kl_schedule": "none"}}, "expected a KL schedule"),
+        ("card.json", {"resumed": 5}, "expected resumed (list), got 5"),
         ("card.json", {"device": 3}, "expected device (str), got 3"),
         ("card.json", {"blas_threads": "all"}, "expected blas_threads"),
     ],

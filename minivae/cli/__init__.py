@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("minivae: not enough memory for sizes like these", file=sys.stderr)
         return 2
-    except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
+    except (ValueError, RuntimeError, OSError, ArithmeticError) as error:
         print(f"minivae: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

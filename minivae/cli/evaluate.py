@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate and print."""
-    if args.samples < 1 or args.seed < 0:
+    if not 1 <= args.samples <= 10**7 or args.seed < 0:
         raise ValueError(
-            "expected --samples of at least 1 and --seed of at least 0, "
+            "expected --samples from 1 to 10,000,000 and --seed of at least 0, "
             f"got {args.samples} and {args.seed}"
         )
     model, config = runs.load_run(args.run, args.device)

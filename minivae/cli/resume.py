@@ -37,12 +37,20 @@ def resume(args: argparse.Namespace) -> None:
         if dataset.sha256 != card["data_sha256"]:
             raise ValueError(f"{folder}: the data are not those it began with (SHA-256)")
         session.check(training.config, dataset)
+        if args.epochs is not None and _stretched(asked):
+            print(f"minivae: note: the schedules are those of {args.epochs} epochs from here on",
+                  file=sys.stderr)  # fmt: skip
         _note_what_differs(card, training, dataset)
         runs.write_config(folder, training.model, training.config)
         runs.write_sealed(folder / "card.json", card)
         print(f"{session.describe(training.config, dataset, training.model)}\n"
               f"run folder {folder}, on from epoch {done}", flush=True)  # fmt: skip
         session.go(training, dataset)
+
+
+def _stretched(asked: dict[str, Any]) -> bool:
+    """Whether a schedule depends on how long the run is."""
+    return "cosine" in asked["learning_rate_schedule"] or "cyclical" in asked["kl_schedule"]
 
 
 def _note_what_differs(card: dict[str, Any], training: Training, dataset: Dataset) -> None:
@@ -56,7 +64,7 @@ def _note_what_differs(card: dict[str, Any], training: Training, dataset: Datase
               "it would have", file=sys.stderr)  # fmt: skip
     done = len(training.history.rows)
     resumed = {"at": now["started"], "after_epoch": done, "different": different}
-    card["resumed"] = [*card.get("resumed", []), resumed]
+    card["resumed"] = [*card["resumed"], resumed]
 
 
 def _is_done(asked: dict[str, Any], history: History) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 
 from minivae import runs
 from minivae.cli import resume, session
-from minivae.cli.options import DEFAULTS, add_arguments, complete
-from minivae.datasets import Dataset, binarise_splits, load
+from minivae.cli.options import add_arguments, complete
+from minivae.datasets import LOADERS, Dataset, binarise_splits, load
 from minivae.models import Architecture, smoothed_mean
 from minivae.models.base import Model
 from minivae.optimizers import OPTIMIZERS, Optimizer
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     session.check(config, dataset)
     _note_scale(dataset, args.likelihood)
     threads = blas_threads(model, args.batch_size * args.samples)
-    name = args.data if args.data in DEFAULTS else Path(args.data).resolve().stem
+    name = args.data if args.data in LOADERS else Path(args.data).resolve().stem
     folder = runs.create(args.out, f"{name}-{args.model}")
     card = runs.card(dataset, args.seed, args.device, threads)
     with runs.claimed(folder):
@@ -100,7 +100,7 @@ def _optimizer(args: argparse.Namespace) -> Optimizer:
 
 def _config(args: argparse.Namespace, n_valid: int) -> dict[str, Any]:
     """All that was asked for, so that --resume and `minivae evaluate` can ask for it again."""
-    name = args.data if args.data in DEFAULTS else str(Path(args.data).resolve())
+    name = args.data if args.data in LOADERS else str(Path(args.data).resolve())
     data = {"name": name, "validation": n_valid, "binarisation": args.binarisation}
     names = ["epochs", "batch_size", "learning_rate_schedule", "kl_schedule", "clip", "patience"]
     names += ["seed", *(session.OBJECTIVE if args.model != "ae" else ())]
