@@ -406,6 +406,8 @@ def test_the_best_epoch_counts_where_the_run_was_to_stop_early() -> None:
     assert main(["train", *HASTY.split(), "--out", "run"]) == 0
     training = runs.load_training("run")
     last, best = training.model.parameters.theta, training.history.best_theta
+    assert training.keeper.best is not None and training.history.best is not None
+    assert training.keeper.best["epoch"] == training.history.best["epoch"] == 4
     assert not np.array_equal(last, best)
 
     def loaded(checkpoint: str | None = None) -> np.ndarray:

@@ -165,11 +165,14 @@ def _read_progress(folder: Path) -> dict[str, Any]:
     )
     if not (whole and _is_entry(progress.get("last")) and isinstance(progress.get("state"), str)):
         raise ValueError(f"{path}: not the progress of a run")
+    if "best" not in progress or not (progress["best"] is None or _is_entry(progress["best"])):
+        raise ValueError(f"{path}: not the progress of a run")
     in_order = all(row["epoch"] == i for i, row in enumerate(rows, 1))
     if not in_order or progress["last"]["epoch"] != len(rows):
         raise ValueError(f"{path}: its history does not lead to its last epoch")
-    if "best" not in progress or not (progress["best"] is None or _is_entry(progress["best"])):
-        raise ValueError(f"{path}: not the progress of a run")
+    best = History(rows).best
+    if progress["best"] is not None and progress["best"]["epoch"] != (best or {}).get("epoch"):
+        raise ValueError(f"{path}: its best epoch is not the best of its history")
     return progress
 
 
