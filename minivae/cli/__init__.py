@@ -25,6 +25,7 @@ from minivae.cli import (
     sample,
     train,
     traverse,
+    verify,
 )
 from minivae.cli._parser import Parser
 
@@ -38,6 +39,7 @@ COMMANDS = {
     "encode": encode,
     "export": export,
     "explain-loss": explain_loss,
+    "verify": verify,
     "info": info,
 }
 HELP = """
@@ -97,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Overflow ends a run with one line of advice; NumPy's warnings would only come before.
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.showwarning = _note
-                COMMANDS[args.command].run(args)
+                status = COMMANDS[args.command].run(args)
     except KeyboardInterrupt as interrupt:
         print(f"minivae: {interrupt or 'interrupted'}", file=sys.stderr)
         return 130
@@ -109,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError, ArithmeticError) as error:
         print(f"minivae: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0  # a command that found a failure says 1
 
 
 @contextmanager
