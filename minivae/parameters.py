@@ -71,6 +71,13 @@ class Parameters:
             setattr(layer, name, xp.reshape(theta[part], shape))
             setattr(layer, "d" + name, xp.reshape(self.grad[part], shape))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, or what was unpickled, has layers that are views of its own theta again."""
+        self.__dict__.update(state)
+        grad = self.grad
+        self.bind(self.theta)
+        self.grad[...] = grad
+
     def zero_grad(self) -> None:
         """Forget the last gradient; `backward` adds to what is there."""
         self.grad[...] = 0.0

@@ -82,6 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow") and "slow" not in item.config.option.markexpr:
+        pytest.skip("slow: run with -m slow")
     if item.get_closest_marker("gpu") and no_gpu():
         pytest.skip(no_gpu())
 

@@ -383,7 +383,8 @@ def test_ctrl_c_keeps_what_was_reached(
         assert main(["train", *SMALL]) == 130
     folder = Path("runs/digits-vae-1")
     error = capsys.readouterr().err
-    assert f"stopped after 2 of 3 epochs; to go on: minivae train --resume {folder}" in error
+    last = f"minivae: stopped after 2 of 3 epochs; to go on: minivae train --resume {folder}\n"
+    assert error.endswith(last)
     assert [row["epoch"] for row in runs.read_history(folder / "history.csv")] == [1, 2]
     assert len(list((folder / "pictures").iterdir())) == 6
     assert main(["evaluate", str(folder), "--samples", "2"]) == 0
@@ -400,7 +401,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
     monkeypatch.setattr("minivae.cli.session.train", interrupted)
     assert main(["train", *SMALL]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "minivae: stopped after 0 of 3 epochs; to go on" in capsys.readouterr().err
 
 
 def test_a_diverging_run_stops_with_advice(capsys: pytest.CaptureFixture[str]) -> None:

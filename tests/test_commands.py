@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -727,9 +728,9 @@ def test_a_folder_in_place_of_the_file_is_refused(
     assert "no regular file" in capsys.readouterr().err and Path(OUT[command]).is_dir()
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def tiny_disk() -> Iterator[None]:
-    """No file can grow beyond 100 bytes: what a full disk is to a program."""
+    """No file can grow beyond 100 bytes: what a full disk is to a program (and to a test's log)."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
@@ -740,13 +741,14 @@ def tiny_disk() -> Iterator[None]:
 
 @pytest.mark.parametrize("command", ["sample", "traverse", *FILES])
 def test_a_full_disk_is_one_line_and_the_old_file_stays(
-    command: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+    command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made("vae")
     path = Path(OUT[command])
     path.write_bytes(b"precious")
-    request.getfixturevalue("tiny_disk")
-    assert main([command, "vae", "--out", str(path), "--force"]) == 2
+    with tiny_disk():
+        status = main([command, "vae", "--out", str(path), "--force"])
+    assert status == 2
     error = capsys.readouterr().err
     assert error == f"minivae: {path}: cannot be written (File too large)\n"
     assert path.read_bytes() == b"precious"
@@ -1003,3 +1005,27 @@ def test_the_commands_load_neither_matplotlib_nor_the_image_library() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# ---- other data than the run's ----
+
+
+def test_encode_takes_data_that_the_run_has_never_seen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every row, in its order, binarised as the run says; a wrong width is one line."""
+    made("vae")
+    model, config = runs.load_run("vae")
+    grey = np.random.default_rng(3).random((7, 64)).astype(np.float32)
+    np.save("new.npy", grey)
+    np.save("wide.npy", grey[:, :63])
+    assert main(["encode", "vae", "--data", "new.npy", "--out", "codes.npy"]) == 0
+    how = config["data"]["binarisation"]
+    seen = binarise(grey, "none" if how == "none" else "fixed", np.random.default_rng(776))
+    want = model.means(seen)
+    assert np.array_equal(np.load("codes.npy"), want) and len(want) == 7
+    capsys.readouterr()
+    for name, message in (("wide.npy", "(N, 64)"), ("no.npy", "a path, got no.npy")):
+        assert main(["encode", "vae", "--data", name, "--out", "more.npy"]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

@@ -71,7 +71,14 @@ def saved(path: Path, array: np.ndarray) -> Path:
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize(
     ("shape", "image"),
-    [((12,), (1, 12)), ((16,), (4, 4)), ((3, 4), (3, 4)), ((3, 4, 1), (3, 4)), ((1,), (1, 1))],
+    [
+        ((12,), (1, 12)),
+        ((49,), (7, 7)),
+        ((16,), (1, 16)),
+        ((3, 4), (3, 4)),
+        ((3, 4, 1), (3, 4)),
+        ((1,), (1, 1)),
+    ],
 )
 def test_npy(
     tmp_path: Path, dtype: str, order: Any, shape: tuple[int, ...], image: tuple[int, ...]

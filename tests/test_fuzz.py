@@ -22,7 +22,7 @@ FILES = ("config.json", "card.json", "checkpoint.json", "checkpoints/last-3.npz"
 HOSTILE: list[Any] = [
     None, True, False, 0, -1, 1, 2, 3.5, -0.0, 1e308, float("nan"), float("inf"), 10**30, -(10**30),
     "", "x", "../../etc/passwd", "\0", "é" * 100, [], {}, [[]], [None], {"name": None}, [1] * 1000,
-    "adam", "sgd", "float64", "float16", "ae", "vae", "bernoulli", "pixel", "last", "best",
+    10**400, "adam", "sgd", "float64", "float16", "ae", "vae", "bernoulli", "pixel", "last", "best",
 ]  # fmt: skip
 
 

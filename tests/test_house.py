@@ -10,8 +10,8 @@ import minivae
 ROOT = Path(minivae.__file__).parent
 ROOMS = [  # a room reads only rooms above it
     "blas", "arrays", "numerics", "parameters", "layers", "distributions", "objectives",
-    "optimizers", "schedules", "datasets", "models", "walks", "training", "evaluation", "verify",
-    "estimator", "conventions", "plots", "runs", "cli",
+    "optimizers", "schedules", "datasets", "models", "exact", "walks", "training", "evaluation",
+    "verify", "estimator", "conventions", "plots", "runs", "cli",
 ]  # fmt: skip
 
 

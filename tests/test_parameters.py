@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,3 +113,22 @@ def test_the_number_of_parameters_by_hand(D: int, K: int, hidden: list[int], var
     decoder = path(K, *hidden[::-1]) + (first + 1) * D
     decoder += (first + 1) * D if variance == "pixel" else 1
     assert len(model.parameters) == encoder + decoder
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_is_whole_and_its_own(way: Any) -> None:
+    """Its layers are views of its own theta and grad: to train the copy changes the copy alone."""
+    model = VAE(Architecture(6, 2, (5,)))
+    model.parameters.grad += 3.0
+    twin = way(model)
+    layer = twin.encoder.heads["mu"]
+    assert np.shares_memory(layer.W, twin.parameters.theta)
+    assert np.shares_memory(layer.dW, twin.parameters.grad)
+    assert not np.shares_memory(twin.parameters.theta, model.parameters.theta)
+    assert np.array_equal(twin.parameters.theta, model.parameters.theta)
+    assert np.array_equal(twin.parameters.grad, model.parameters.grad)
+    x = np.eye(6, dtype=np.float32)
+    before = model.reconstruct(x)
+    twin.parameters.theta *= 2.0
+    assert not np.array_equal(twin.reconstruct(x), before)
+    assert np.array_equal(model.reconstruct(x), before)

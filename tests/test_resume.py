@@ -285,6 +285,7 @@ def test_other_data_are_refused(half: Path, capsys: pytest.CaptureFixture[str]) 
         (["--epochs", "0"], "--epochs"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--clip", "0"], "--clip"),
+        (["--epochs", "1"], "warmup"),  # which would be longer than the run
     ],
 )
 def test_other_options_are_refused_and_nothing_changes(
@@ -310,11 +311,14 @@ def test_two_processes_do_not_train_in_one_folder(
     [
         ("config.json", {"training": {}}, "expected epochs"),
         ("config.json", {"training": {"clip": "much"}}, "expected clip (int or float or null)"),
+        ("config.json", {"training": {"samples": "x"}}, "expected samples (int), got 'x'"),
+        ("config.json", {"training": {"batch_size": 0}}, "--batch-size"),
         ("config.json", {"training": {"epochs": True}}, "expected epochs (int), got True"),
         ("config.json", {"training": {"optimizer": {"name": "lion"}}}, "optimizer"),
         ("config.json", {"training": {"optimizer": {"name": "sgd"}}}, "expected the state of sgd"),
         ("config.json", {"training": {"optimizer": {"name": "adam", "x": 1}}}, "optimizer"),
         ("config.json", {"training": {"kl_schedule": "none"}}, "expected a KL schedule"),
+        ("card.json", {"resumed": 5}, "expected resumed (list), got 5"),
         ("card.json", {"device": 3}, "expected device (str), got 3"),
         ("card.json", {"blas_threads": "all"}, "expected blas_threads"),
     ],
@@ -402,6 +406,8 @@ def test_the_best_epoch_counts_where_the_run_was_to_stop_early() -> None:
     assert main(["train", *HASTY.split(), "--out", "run"]) == 0
     training = runs.load_training("run")
     last, best = training.model.parameters.theta, training.history.best_theta
+    assert training.keeper.best is not None and training.history.best is not None
+    assert training.keeper.best["epoch"] == training.history.best["epoch"] == 4
     assert not np.array_equal(last, best)
 
     def loaded(checkpoint: str | None = None) -> np.ndarray:

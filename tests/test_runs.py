@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import os
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +180,35 @@ def test_a_history_keeps_every_digit(tmp_path: Path) -> None:
     rows = [{"epoch": 1, "train_elbo": -1 / 3}, {"epoch": 2, "train_elbo": 1e-300}]
     runs.write_history(tmp_path / "history.csv", rows)
     assert runs.read_history(tmp_path / "history.csv") == rows
+
+
+def test_a_folder_that_promises_more_than_it_has_fills_no_memory(tmp_path: Path) -> None:
+    """The size in checkpoint.json is a claim; what counts is the file's."""
+    saved(tmp_path)
+    progress = runs.read_sealed(tmp_path / "checkpoint.json")
+    progress["last"]["bytes"] = 10**15
+    runs.write_sealed(tmp_path / "checkpoint.json", progress)
+    config = runs.read_sealed(tmp_path / "config.json")
+    config["architecture"] |= {"n_features": 100_000, "hidden": [100_000]}
+    runs.write_sealed(tmp_path / "config.json", config)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more parameters than the checkpoint holds"):
+            runs.load_run(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1e7
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_folder_without_data_says_so(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with pytest.raises(ValueError, match="does not say which data"):
+        runs.load_data(runs.load_run(tmp_path)[1])
+
+
+def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "config.json").unlink()
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ValueError, match="no regular file"):
+        runs.load_run(tmp_path)

@@ -418,7 +418,9 @@ def test_what_is_no_probability_is_not_binarised() -> None:
             parts = {"train": good, "valid": good, "test": good, name: bad}
             with pytest.raises(ValueError) as error:
                 binarise_splits(Dataset("d", (1, 2), **parts, sha256=""), how)
-            one_line(error, f"{name} of d", "got 0 to 3", "3 at row 1, column 1", "gaussian")
+            one_line(
+                error, f"binarisation of d ({name}), got 0 to 3", "3 at row 1, column 1", "gaussian"
+            )
     assert binarise_splits(Dataset("d", (1, 2), bad, bad, bad, ""), "none").train is not None
 
 

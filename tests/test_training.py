@@ -40,6 +40,7 @@ from minivae.training import (
     Meter,
     batches,
     evaluate_objective,
+    loop,
 )
 
 BOTH = pytest.mark.parametrize("kind", [VAE, Autoencoder])
@@ -412,6 +413,63 @@ def test_the_gradient_is_clipped(binary: np.ndarray, monkeypatch: pytest.MonkeyP
     )
     run(small(), binary, epochs=1, optimizer=optimizer, clip=0.125)
     assert norms == pytest.approx([0.125] * 5, rel=1e-5)
+
+
+def test_moments_that_overflow_stop_the_run(binary: np.ndarray) -> None:
+    """Adam's sum of squares is inf, its step 0, the loss finite: nothing else would tell."""
+    model, optimizer = small(), Adam()
+    objective = type(model).objective
+
+    def huge(self: Any, *args: Any, **options: Any) -> Any:
+        result = objective(self, *args, **options)
+        self.parameters.grad *= np.float32(1e25)
+        return result
+
+    before = model.parameters.theta.copy()
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(type(model), "objective", huge)
+        with pytest.raises(FloatingPointError, match="the update, the optimiser's w of encoder"):
+            run(model, binary, optimizer=optimizer)
+    assert np.array_equal(model.parameters.theta, before) and optimizer.state() == {"t": 0}
+
+
+def test_going_on_after_the_best_was_put_back_goes_on_from_the_last(binary: np.ndarray) -> None:
+    def ways(optimizer: Adam) -> dict[str, Any]:
+        return {"valid_x": binary[200:], "optimizer": optimizer, "patience": 100}
+
+    whole, halves, optimizer = small(), small(), Adam(0.3)
+    once = run(whole, binary[:200], epochs=8, **ways(Adam(0.3)))
+    history = run(halves, binary[:200], epochs=3, **ways(optimizer))
+    for epochs in (4, 5, 8):
+        run(halves, binary[:200], epochs=epochs, history=history, **ways(optimizer))
+    assert without_seconds(history) == without_seconds(once)
+    assert once.best is not once.rows[-1]  # so that there was something to go back to
+    assert np.array_equal(halves.parameters.theta, whole.parameters.theta)
+
+
+@pytest.mark.parametrize("where", ["perf_counter", "add"])
+def test_an_interrupt_at_the_end_of_an_epoch_loses_all_of_it_or_nothing(
+    where: str, binary: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, twin, optimizer, history = small(), small(), Adam(), History()
+    run(twin, binary, epochs=3)
+    place: Any = loop.time if where == "perf_counter" else History
+    right, calls = getattr(place, where), 0
+
+    def interrupt(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls != (4 if where == "perf_counter" else 2):  # in the second epoch
+            return right(*args)
+        if where == "add":
+            right(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(place, where, interrupt)
+        run(model, binary, epochs=3, optimizer=optimizer, history=history)
+    run(model, binary, epochs=3, optimizer=optimizer, history=history)
+    assert np.array_equal(model.parameters.theta, twin.parameters.theta)
 
 
 def test_patience_stops_and_goes_back_to_the_best(binary: np.ndarray) -> None:

@@ -98,15 +98,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.showwarning = _note
                 COMMANDS[args.command].run(args)
-    except KeyboardInterrupt:
-        print("minivae: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"minivae: {interrupt or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # nobody reads on: what a program does that the signal ends
         return 141
     except MemoryError:
         print("minivae: not enough memory for sizes like these", file=sys.stderr)
         return 2
-    except (ValueError, RuntimeError, OSError, FloatingPointError) as error:
+    except (ValueError, RuntimeError, OSError, ArithmeticError) as error:
         print(f"minivae: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

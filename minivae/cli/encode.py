@@ -2,12 +2,15 @@
 
 import argparse
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minivae.cli import _common
-from minivae.datasets import Dataset, Split
+from minivae.datasets import Dataset, Split, binarise_splits, load_file
 from minivae.models import VAE
+from minivae.models.base import Model
 from minivae.walks import Codes
 
 HELP = "the codes of images, as an array or a table"
@@ -28,6 +31,8 @@ EXAMPLES = """examples:
   minivae encode runs/digits-vae-1 --out codes.csv
       the 250 test images
   minivae encode runs/mnist-vae-1 --data train --logvar --out codes.npy
+  minivae encode runs/mnist-vae-1 --data new.npy --out codes.csv
+      images that the run has never seen
 """
 KINDS = (".npy", ".csv")
 
@@ -36,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     _common.add_run_argument(parser)
-    add("--data", choices=["train", "valid", "test"], default="test",
-        help="the split of the run's data; default: test")  # fmt: skip
+    add("--data", default="test", metavar="DATA",
+        help="train, valid or test, a split of the run's data, or the path of other data with as "
+        "many pixels; default: test")  # fmt: skip
     add("--logvar", action="store_true", help="the log-variances of q(z|x) too")
     _common.add_device(parser)
     _common.add_out(parser, "a .npy or a .csv")
@@ -49,20 +55,38 @@ def run(args: argparse.Namespace) -> None:
     path = _common.destination(args, None, KINDS)
     if args.logvar and not isinstance(model, VAE):
         raise ValueError("--logvar: an autoencoder's code is a point, it has no variance")
-    dataset = _common.load_data(model, config)
-    split = getattr(dataset, args.data)
+    dataset, part = _data(args.data, model, config)
+    split = getattr(dataset, part)
     if len(split) == 0:
         raise ValueError(f"--data {args.data}: the run has no such examples")
-    codes = _common.encoded(model, dataset, config, args.data)
+    codes = _common.encoded(model, dataset, config, part)
     what = "means of q(z|x)" if isinstance(model, VAE) else "codes"
     more = " and log-variances" if args.logvar else ""
-    print(f"{what}{more} of {len(split):,} {args.data} examples of {dataset.name}")
+    which = f"{part} examples" if args.data == part else "examples"
+    print(f"{what}{more} of {len(split):,} {which} of {dataset.name}")
     if path.suffix.lower() == ".csv":
         _common.write(path, table(codes, split, dataset, args.logvar))
     elif args.logvar and codes.logvar is not None:
         _common.write_array(path, np.stack([codes.mu, codes.logvar]))
     else:
         _common.write_array(path, codes.mu)
+
+
+def _data(name: str, model: Model, config: dict[str, Any]) -> tuple[Dataset, str]:
+    """The data that --data names, and the split of them that is meant."""
+    if name in ("train", "valid", "test"):
+        return _common.load_data(model, config), name
+    if not Path(name).exists():
+        raise ValueError(f"--data: expected train, valid, test or a path, got {name}")
+    try:
+        dataset = load_file(name, n_valid=0, n_test=0)  # all of it, in its own order
+    except ValueError as error:
+        if "x_test" not in str(error):
+            raise
+        dataset = load_file(name, n_valid=0)
+        print(f"{name}: x_train; its x_test is left out")
+    model.check(dataset.train.x)
+    return binarise_splits(dataset, config["data"]["binarisation"]), "train"
 
 
 def table(codes: Codes, split: Split, dataset: Dataset, logvar: bool) -> bytes:
@@ -73,6 +97,9 @@ def table(codes: Codes, split: Split, dataset: Dataset, logvar: bool) -> bytes:
     K = codes.mu.shape[1]
     names, columns = ["index", "label"], [np.arange(len(split)), split.y]
     formats = ["%d", "%d"]
+    if dataset.class_names:  # the number of a class is its place in this file only
+        classes = np.array([name.replace(",", " ") for name in dataset.class_names])
+        columns[1], formats[1] = classes[split.y], "%s"
     if split.factors is not None:
         names += [name.replace(",", " ") for name in dataset.factor_names]
         columns += list(split.factors.T)

@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate and print."""
-    if args.samples < 1 or args.seed < 0:
+    if not 1 <= args.samples <= 10**7 or args.seed < 0:
         raise ValueError(
-            "expected --samples of at least 1 and --seed of at least 0, "
+            "expected --samples from 1 to 10,000,000 and --seed of at least 0, "
             f"got {args.samples} and {args.seed}"
         )
     model, config = runs.load_run(args.run, args.device)
@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
     rng = generator(args.device, args.seed, 0, EVALUATION)
     D = model.architecture.n_features
     print(f"{args.run}: {len(x):,} test images of {dataset.name}, {_what(config)}")
+    if len(x) < 2:
+        print("  one image: no standard error")
     if not isinstance(model, VAE):
         value = evaluate_objective(model, model.array(x), rng)["reconstruction"]
         print(f"  reconstruction  {value:9.2f} nats per image: log p(x | its own code)")
@@ -74,7 +76,8 @@ def _table(result: Likelihood, D: int, probability: bool) -> None:
         e = Estimate.of(values)
         bits = e.mean / (D * math.log(2.0))
         per_dim = f"  ({bits:.4f} bits per dimension)" if name == "NLL" and probability else ""
-        print(f"  {name:14}  {e.mean:9.2f} +- {e.standard_error:.2f} nats per image{per_dim}")
+        error = f" +- {e.standard_error:.2f}" if len(values) > 1 else ""
+        print(f"  {name:14}  {e.mean:9.2f}{error} nats per image{per_dim}")
     print(f"  S = {result.n_samples:,} samples an image, the encoder as proposal")
 
 

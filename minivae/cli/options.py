@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def complete(args: argparse.Namespace) -> None:
     """Fill in the defaults that depend on other options, and refuse what contradicts."""
     args.device = args.device or "cpu"
-    for name, value in DEFAULTS.get(args.data, DEFAULTS["your own"]).items():
+    for name, value in DEFAULTS[args.data if args.data in datasets.LOADERS else "your own"].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     if args.binarisation is None:
@@ -87,9 +87,11 @@ def complete(args: argparse.Namespace) -> None:
     args.sigma = 0.2 if args.sigma is None else args.sigma
     if args.model == "ae" and (args.kl_weight, args.free_bits, args.samples) != (1.0, 0.0, 1):
         raise ValueError("an autoencoder has no KL and no samples: --model vae has")
-    if not (0.0 <= args.kl_weight < inf and 0.0 <= args.free_bits < inf and args.samples >= 1):
+    if not (
+        0.0 <= args.kl_weight < inf and 0.0 <= args.free_bits < inf and 1 <= args.samples <= 10_000
+    ):
         raise ValueError(
-            "expected --kl-weight and --free-bits of at least 0 and --samples of at least 1, "
+            "expected --kl-weight and --free-bits of at least 0 and --samples from 1 to 10,000, "
             f"got {args.kl_weight}, {args.free_bits} and {args.samples}"
         )
     if args.model == "ae" and args.kl_schedule != "constant":

@@ -9,6 +9,7 @@ from typing import Any
 from minivae import blas, runs
 from minivae.cli import session
 from minivae.cli.options import add_arguments, check_numbers
+from minivae.datasets import Dataset
 from minivae.runs import Training
 from minivae.training import History, blas_threads
 
@@ -35,18 +36,35 @@ def resume(args: argparse.Namespace) -> None:
         dataset = runs.load_data(training.config)
         if dataset.sha256 != card["data_sha256"]:
             raise ValueError(f"{folder}: the data are not those it began with (SHA-256)")
-        threads = blas_threads(training.model, asked["batch_size"] * asked.get("samples", 1))
-        now = runs.card(dataset, asked["seed"], str(training.model.device), threads)
-        different = runs.differences(card, now)
-        if different:
-            print(f"minivae: note: {'; '.join(different)}: the run goes on, but not bit for bit as "
-                  "it would have", file=sys.stderr)  # fmt: skip
-        resumed = {"at": now["started"], "after_epoch": done, "different": different}
-        card["resumed"] = [*card.get("resumed", []), resumed]
+        session.check(training.config, dataset)
+        if args.epochs is not None and _stretched(asked):
+            print(f"minivae: note: the schedules are those of {args.epochs} epochs from here on",
+                  file=sys.stderr)  # fmt: skip
+        _note_what_differs(card, training, dataset)
+        runs.write_config(folder, training.model, training.config)
         runs.write_sealed(folder / "card.json", card)
         print(f"{session.describe(training.config, dataset, training.model)}\n"
               f"run folder {folder}, on from epoch {done}", flush=True)  # fmt: skip
         session.go(training, dataset)
+
+
+def _stretched(asked: dict[str, Any]) -> bool:
+    """Whether a schedule depends on how long the run is."""
+    return "cosine" in asked["learning_rate_schedule"] or "cyclical" in asked["kl_schedule"]
+
+
+def _note_what_differs(card: dict[str, Any], training: Training, dataset: Dataset) -> None:
+    """Say what is not as it was when the run began, and add it to the card."""
+    asked, model = training.config["training"], training.model
+    threads = blas_threads(model, asked["batch_size"] * asked.get("samples", 1))
+    now = runs.card(dataset, asked["seed"], str(model.device), threads)
+    different = runs.differences(card, now)
+    if different:
+        print(f"minivae: note: {'; '.join(different)}: the run goes on, but not bit for bit as "
+              "it would have", file=sys.stderr)  # fmt: skip
+    done = len(training.history.rows)
+    resumed = {"at": now["started"], "after_epoch": done, "different": different}
+    card["resumed"] = [*card["resumed"], resumed]
 
 
 def _is_done(asked: dict[str, Any], history: History) -> bool:
@@ -68,7 +86,7 @@ def _refuse_other_options(args: argparse.Namespace) -> None:
 
 
 def _change(args: argparse.Namespace, training: Training) -> None:
-    """Take over what --resume allows to be changed, into config.json as well."""
+    """Take over what --resume allows to be changed."""
     asked, optimizer = training.config["training"], training.optimizer
     for name in ("epochs", "clip", "patience"):
         if getattr(args, name) is not None:
@@ -79,8 +97,6 @@ def _change(args: argparse.Namespace, training: Training) -> None:
         runs.make_optimizer(settings)  # raises if there is none with such a rate
         optimizer.learning_rate = args.learning_rate
     asked["optimizer"] = optimizer.settings()
-    if any(getattr(args, name) is not None for name in CHANGEABLE):
-        runs.write_config(training.keeper.folder, training.model, training.config)
 
 
 def _start_again_as(card: dict[str, Any]) -> None:

@@ -15,10 +15,18 @@ OBJECTIVE = ("kl_weight", "free_bits", "samples")
 """The options of `minivae.objectives.elbo` that stand in a configuration."""
 
 
+PIXELS = {
+    "none": "",
+    "threshold": ", black and white above and below 1/2",
+    "fixed": ", black and white drawn once",
+    "new": ", black and white drawn at every use",
+}
+
+
 def go(run: Training, dataset: Dataset) -> None:
     """Train to the end, or to where it stops, and draw what came of it."""
     model, keeper, rows = run.model, run.keeper, run.history.rows
-    asked, folder, interrupted = run.config["training"], keeper.folder, False
+    asked, folder, interrupted = run.config["training"], keeper.folder, ""
     try:
         train(
             model, dataset.train.x, dataset.valid.x,
@@ -30,10 +38,9 @@ def go(run: Training, dataset: Dataset) -> None:
             **{name: asked[name] for name in OBJECTIVE if name in asked},
         )  # fmt: skip
     except KeyboardInterrupt:
-        interrupted = True
+        interrupted = f"stopped after {len(rows)} of {asked['epochs']} epochs"
         keeper.write("training")
-        print(f"\nstopped after {len(rows)} of {asked['epochs']} epochs; to go on: "
-              f"minivae train --resume {folder}", file=sys.stderr)  # fmt: skip
+        print(f"\n{interrupted}", file=sys.stderr)
     except FloatingPointError as error:
         keeper.write("training")
         raise FloatingPointError(
@@ -47,8 +54,15 @@ def go(run: Training, dataset: Dataset) -> None:
             theta[...] = like(run.history.best_theta, theta)
         report(rows, folder, draw(folder, model, dataset, rows, asked["seed"]))
     if interrupted:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"{interrupted}; to go on: minivae train --resume {folder}")
     keeper.mark("stopped early" if len(rows) < asked["epochs"] else "finished")
+
+
+def check(config: dict[str, Any], dataset: Dataset) -> None:
+    """Raise ValueError for what cannot be trained, before anything is written."""
+    if config["training"]["patience"] is not None and not len(dataset.valid):
+        raise ValueError("--patience needs held-out data to watch, but there are none")
+    schedules(config, len(dataset.train))
 
 
 def schedules(config: dict[str, Any], n: int) -> dict[str, Any]:
@@ -66,7 +80,9 @@ def describe(config: dict[str, Any], dataset: Dataset, model: Model) -> str:
     """One line about what is trained on what."""
     a = model.architecture
     widths = "-".join(str(n) for n in (a.n_features, *a.hidden, a.latent))
+    drawn = PIXELS[config["data"]["binarisation"]]
     return (
         f"{config['model']} {widths}, {a.likelihood}, {len(model.parameters):,} parameters; "
         f"{dataset.name}: {len(dataset.train):,} images to train, {len(dataset.valid):,} to watch"
+        f"{drawn}"
     )

@@ -1,13 +1,14 @@
 """`minivae train`: train a model, leave a run folder with its numbers and pictures; or go on."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from minivae import runs
 from minivae.cli import resume, session
-from minivae.cli.options import DEFAULTS, add_arguments, complete
-from minivae.datasets import Dataset, binarise_splits, load
+from minivae.cli.options import add_arguments, complete
+from minivae.datasets import LOADERS, Dataset, binarise_splits, load
 from minivae.models import Architecture, smoothed_mean
 from minivae.models.base import Model
 from minivae.optimizers import OPTIMIZERS, Optimizer
@@ -48,14 +49,13 @@ def run(args: argparse.Namespace) -> None:
         return
     complete(args)
     dataset = _data(args)
-    if args.patience is not None and not len(dataset.valid):
-        raise ValueError("--patience needs held-out data to watch, but --validation is 0")
     model = _model(args, dataset)
     optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
     config["training"]["optimizer"] = optimizer.settings()
-    session.schedules(config, len(dataset.train))  # a wrong one is noticed before a folder is made
+    session.check(config, dataset)
+    _note_scale(dataset, args.likelihood)
     threads = blas_threads(model, args.batch_size * args.samples)
-    name = args.data if args.data in DEFAULTS else Path(args.data).resolve().stem
+    name = args.data if args.data in LOADERS else Path(args.data).resolve().stem
     folder = runs.create(args.out, f"{name}-{args.model}")
     card = runs.card(dataset, args.seed, args.device, threads)
     with runs.claimed(folder):
@@ -66,6 +66,14 @@ def run(args: argparse.Namespace) -> None:
         keeper.write("training")
         print(f"{session.describe(config, dataset, model)}\nrun folder {folder}", flush=True)
         session.go(Training(model, optimizer, history, keeper, config, card, "training"), dataset)
+
+
+def _note_scale(dataset: Dataset, likelihood: str) -> None:
+    """Say that numbers far from unit size train badly: the first steps are taken at sigma = 0.2."""
+    scale = float(dataset.train.x[:1000].std())
+    if likelihood == "gaussian" and not 0.01 < scale < 10.0:
+        print(f"minivae: note: the standard deviation of the data is {scale:.3g}; training wants "
+              "numbers of about unit size: scale them", file=sys.stderr)  # fmt: skip
 
 
 def _data(args: argparse.Namespace) -> Dataset:
@@ -92,7 +100,7 @@ def _optimizer(args: argparse.Namespace) -> Optimizer:
 
 def _config(args: argparse.Namespace, n_valid: int) -> dict[str, Any]:
     """All that was asked for, so that --resume and `minivae evaluate` can ask for it again."""
-    name = args.data if args.data in DEFAULTS else str(Path(args.data).resolve())
+    name = args.data if args.data in LOADERS else str(Path(args.data).resolve())
     data = {"name": name, "validation": n_valid, "binarisation": args.binarisation}
     names = ["epochs", "batch_size", "learning_rate_schedule", "kl_schedule", "clip", "patience"]
     names += ["seed", *(session.OBJECTIVE if args.model != "ae" else ())]

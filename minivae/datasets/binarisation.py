@@ -78,7 +78,7 @@ def binarise_splits(dataset: Dataset, how: str) -> Dataset:
     def draw(part: str) -> Split:
         split: Split = getattr(dataset, part)
         if how != "none" and isinstance(split.x, np.ndarray):  # what is streamed: Model.check
-            require_unit_interval(split.x, f"binarisation, and {part} of {dataset.name} has others")
+            require_unit_interval(split.x, f"the binarisation of {dataset.name} ({part})")
         if how == "new" and part == "train":
             return split
         return replace(split, x=binarise(split.x, how, np.random.default_rng(SEEDS[part])))

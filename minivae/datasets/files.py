@@ -34,6 +34,9 @@ from minivae.datasets.values import require_finite
 IN_MEMORY = 2**28
 """Bytes of float32 (256 MB) up to which a .npy file is read into memory; larger, it is streamed."""
 
+SMALLEST = 7
+"""The side of the smallest image: fewer numbers in a row are a table's, also if they are 4 or 9."""
+
 HELD_OUT = 1000
 """The most examples that valid and test take by default, each; else a tenth of all."""
 
@@ -201,8 +204,11 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape[1:3]
     if len(shape) == 2:
         side = math.isqrt(shape[1])
-        return (side, side) if side * side == shape[1] else (1, shape[1])
-    raise ValueError(f"expected an array (N, D), (N, H, W) or (N, H, W, 1), got {shape}")
+        return (side, side) if side * side == shape[1] and side >= SMALLEST else (1, shape[1])
+    colour = "; make colours grey, or flat" if len(shape) == 4 and shape[3] in (3, 4) else ""
+    raise ValueError(
+        f"expected an array (N, D), (N, H, W) or (N, H, W, 1) of N examples, got {shape}{colour}"
+    )
 
 
 def _share(total: int) -> int:

@@ -65,6 +65,10 @@ def read_pictures(folder: Path, mode: str = "L") -> Pictures:
 def _files(folder: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...]]:
     """The image files, the class of each, and the classes' names."""
     here = _images(folder)
+    for sub in sorted(folder.iterdir()):
+        hidden = not sub.is_dir() or sub.name.startswith(".") or _images(sub)
+        if not hidden and any(inner.is_dir() for inner in sub.iterdir()):
+            raise ValueError(f"{sub}: expected the images of a class, got folders: one level only")
     inside = {
         sub.name: found
         for sub in sorted(folder.iterdir())

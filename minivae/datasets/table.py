@@ -32,8 +32,8 @@ class Columns(NamedTuple):
 def read_csv(path: Path) -> Table:
     """Read a CSV file in UTF-8; blank lines are skipped.
 
-    Header    The first line is one if it names a column of LABELS (in any case), or if none of its
-              cells is a number.
+    Header    The first line is one if it names a column of LABELS (in any case), if none of its
+              cells is a number, or if they are 0, 1, 2, ..., as pandas writes them.
     Numbers   as Python writes them, in float32.
     Memory    4 bytes a number, and the labels; the text comes in pieces.
     Raises    ValueError with line and column (from 1) of a cell that is no finite number, a line
@@ -46,7 +46,7 @@ def read_csv(path: Path) -> Table:
                 if columns is None:
                     first = next(csv.reader(lines[:1]))
                     columns = Columns(len(first), _label_column(first))
-                    if columns.label is not None or all(_number(cell) is None for cell in first):
+                    if columns.label is not None or _is_header(first):
                         start, lines = start + 1, lines[1:]
                 block, words = _fast(lines, columns) or _careful(lines, columns, start)
                 numbers.frombytes(block.tobytes())
@@ -67,6 +67,12 @@ def _pieces(file: TextIO) -> Iterator[tuple[int, list[str]]]:
         if blank < len(lines):
             yield start + blank, lines[blank:]
         start += len(lines)
+
+
+def _is_header(first: list[str]) -> bool:
+    """Whether the first line names the columns: in words, or as pandas does, 0, 1, 2, ..."""
+    counted = len(first) > 1 and first == [str(i) for i in range(len(first))]
+    return counted or all(_number(cell) is None for cell in first)
 
 
 def _label_column(first: list[str]) -> int | None:
@@ -112,7 +118,11 @@ def _careful(lines: list[str], columns: Columns, start: int) -> tuple[np.ndarray
                     words.append(cell.strip())
                 elif value is None or not math.isfinite(value):
                     where = f"line {end}, column {i + 1}"
-                    raise ValueError(f"{where}: expected a finite number, got {cell[:40]!r}")
+                    hint = "" if any(c.isdigit() for c in cell) else "; labels need the name label"
+                    if ";" in cell or "\t" in cell:
+                        hint = "; columns are separated by commas"
+                    got = repr(cell[:40])
+                    raise ValueError(f"{where}: expected a finite number, got {got}{hint}")
                 else:
                     rows.append(value)
     except csv.Error as error:

@@ -9,7 +9,7 @@ to log p(x) as S grows, so its negative is quoted as the NLL, always with S and 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,25 +77,46 @@ def estimate_likelihood(
     n_samples  S, at least 1; all of them are used for every example, in chunks of decoder rows.
     progress   called with the number of examples that are done.
     """
+    columns = []
+    for kl, log_px, log_w in draws(model, x, rng, n_samples, progress):
+        reconstruction = log_px.mean(axis=0)
+        nll = -log_mean_exp(log_w, axis=0)
+        columns.append((reconstruction - kl, reconstruction, kl, nll))
+    elbo, reconstruction, kl, nll = (np.concatenate(c) for c in zip(*columns, strict=True))
+    return Likelihood(elbo, reconstruction, kl, nll, n_samples)
+
+
+def draws(
+    model: VAE,
+    x: np.ndarray,
+    rng: Any,
+    n_samples: int,
+    progress: Callable[[int], Any] | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """KL to the prior (B,), log p(x|z) (S, B) and log w (S, B) of a few examples after another.
+
+    The memory is that of `ROWS` decoder rows, and of two numbers for each of S draws of B examples;
+    B is 1 from S = `ROWS` on.  All are float64, on the host.
+
+    Arguments and errors as in `estimate_likelihood`.
+    """
     if not isinstance(model, VAE):
         raise TypeError(f"expected a VAE, got {type(model).__name__}: it has no q(z|x)")
     if n_samples < 1:
         raise ValueError(f"expected n_samples of at least 1, got {n_samples}")
     model.check(x)
-    columns = []
     per_batch = max(1, min(100, ROWS // min(n_samples, ROWS)))
     for start in range(0, len(x), per_batch):
         batch = model.array(x[start : start + per_batch])
-        columns.append(_batch(model, batch, rng, n_samples))
+        yield _batch(model, batch, rng, n_samples)
         if progress is not None:
             progress(batch.shape[0])
-    elbo, reconstruction, kl, nll = (np.concatenate(c) for c in zip(*columns, strict=True))
-    return Likelihood(elbo, reconstruction, kl, nll, n_samples)
 
 
-def _batch(model: VAE, x: Array, rng: Any, n_samples: int) -> tuple[np.ndarray, ...]:
+def _batch(
+    model: VAE, x: Array, rng: Any, n_samples: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     q = model.encode(x)
-    kl = q.kl()
     log_px, log_w = [], []
     chunk = max(1, ROWS // x.shape[0])
     for done in range(0, n_samples, chunk):
@@ -103,10 +124,7 @@ def _batch(model: VAE, x: Array, rng: Any, n_samples: int) -> tuple[np.ndarray, 
         log_p, log_ratio = log_weights(model, x, q, eps)
         log_px.append(to_numpy(log_p).astype(np.float64))
         log_w.append(to_numpy(log_p + log_ratio).astype(np.float64))
-    reconstruction = np.concatenate(log_px).mean(axis=0)
-    nll = -log_mean_exp(np.concatenate(log_w), axis=0)
-    kl_host = to_numpy(kl).astype(np.float64)
-    return reconstruction - kl_host, reconstruction, kl_host, nll
+    return to_numpy(q.kl()).astype(np.float64), np.concatenate(log_px), np.concatenate(log_w)
 
 
 def log_weights(model: VAE, x: Array, q: Gaussian, eps: Array) -> tuple[Array, Array]:

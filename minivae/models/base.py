@@ -1,10 +1,10 @@
 """What every model has: parameters on a device, and the way to and from NumPy arrays."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from minivae.arrays import Array, Device, dtype_name, generator, like, standard_normal
+from minivae.arrays import Array, Device, cast, dtype_name, generator, like, standard_normal
 from minivae.datasets.values import require_finite, require_numbers, require_unit_interval
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.models.networks import LIKELIHOODS, Architecture
@@ -95,6 +95,18 @@ class Model:
             name = "Bernoulli" if self.likelihood is Bernoulli else "continuous Bernoulli"
             require_unit_interval(x, f"a {name}")
         return x
+
+    def twin(self, dtype: str | None = None) -> Self:
+        """A model with the same numbers in its own theta and a grad of its own.
+
+        For a computation that needs `backward` but must leave this model's gradient alone, or that
+        wants the same numbers in another dtype (by default it keeps this one).
+        """
+        theta = self.parameters.theta
+        dtype = dtype_name(theta) if dtype is None else dtype
+        other = type(self)(self.architecture, dtype=dtype, device=self.device)
+        other.parameters.theta[...] = cast(theta, other.parameters.theta)
+        return other
 
     def array(self, x: Array) -> Array:
         """A NumPy array ``x`` in the model's dtype, on its device; any other is left as it is."""

@@ -33,8 +33,10 @@ def latents(
         means[:limit, i], means[:limit, j], c=labels[:limit], s=7,
         cmap=ListedColormap(colours), vmin=-0.5, vmax=count - 0.5,
     )  # fmt: skip
-    bar = figure.colorbar(dots, ax=plane, ticks=range(count), label="label (not seen in training)")
-    bar.ax.set_yticklabels(names)
+    if np.ptp(labels):  # data without labels have 0 throughout
+        what = "label (not seen in training)"
+        bar = figure.colorbar(dots, ax=plane, ticks=range(count), label=what)
+        bar.ax.set_yticklabels(names)
     if prior:
         angle = np.linspace(0.0, 2.0 * math.pi, 200)
         for mass, style in ((0.5, "--"), (0.95, ":")):
@@ -83,7 +85,8 @@ def curves(history: Sequence[Mapping[str, float]]) -> Figure:
             column = f"{part}_{term}"
             if column in history[0]:
                 values = [row[column] for row in history]
-                plane.plot(epochs, values, color=colour, label=part, lw=1.2)
+                dot = "o" if len(values) == 1 else ""  # a line needs two points
+                plane.plot(epochs, values, marker=dot, color=colour, label=part, lw=1.2)
                 late += values[len(values) // 20 :]
         margin = 0.05 * (max(late) - min(late)) + 1e-3
         # The first epochs fall from far away and would hide all that comes after.

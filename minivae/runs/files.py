@@ -48,10 +48,11 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises  ValueError, one line, if the file is missing, of another format, or changed in any way.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_JSON + 1)
-        if len(raw) > MAX_JSON:
+        if path.exists() and not path.is_file():
+            raise ValueError("no regular file")
+        if path.stat().st_size > MAX_JSON:
             raise ValueError(f"more than {MAX_JSON} bytes")
+        raw = path.read_bytes()
         value = json.loads(raw.decode())
     except FileNotFoundError:
         raise ValueError(f"{path.parent} is not a run folder: it has no {path.name}") from None

@@ -74,6 +74,7 @@ def card(dataset: Dataset, seed: int, device: str, threads: int | None) -> dict[
         "cores": cores(),
         "blas_threads": threads or blas.loaded_threads(),
         "blas_kernel": blas.loaded_kernel(),
+        "resumed": [],
     }
 
 

@@ -26,8 +26,12 @@ TRAINING: dict[str, tuple[type, ...]] = {
     "clip": (*NUMBER, NOTHING), "patience": (int, NOTHING),
     "learning_rate_schedule": (str,), "kl_schedule": (str,),
 }  # fmt: skip
+OBJECTIVE: dict[str, tuple[type, ...]] = {
+    "kl_weight": NUMBER, "free_bits": NUMBER, "samples": (int,),
+}  # fmt: skip
 CARD: dict[str, tuple[type, ...]] = {
     "device": (str,), "data_sha256": (str,), "blas_kernel": (str,), "blas_threads": (int, NOTHING),
+    "resumed": (list,),
 }  # fmt: skip
 
 
@@ -61,7 +65,7 @@ def load_run(
     early = config.get("training", {}).get("patience") is not None
     wanted = checkpoint or ("best" if early and progress["best"] is not None else "last")
     entry = progress[wanted]
-    model = _model(folder, config, entry["bytes"], device)
+    model = _model(folder, config, entry, device)
     arrays = read_arrays(folder, entry, _expected(model, entry))
     theta = model.parameters.theta
     theta[...] = like(_vector(model, arrays, ""), theta)
@@ -76,9 +80,11 @@ def load_training(folder: str | Path, device: Device = "cpu") -> Training:
     folder = Path(folder)
     config, progress = _read_config(folder), _read_progress(folder)
     card = read_card(folder)
-    _require_fields(folder / "config.json", config.get("training", {}), TRAINING)
+    asked = config.get("training", {})
+    there = {name: kinds for name, kinds in OBJECTIVE.items() if name in asked}
+    _require_fields(folder / "config.json", asked, TRAINING | there)
     last, best = progress["last"], progress["best"]
-    model = _model(folder, config, last["bytes"], device)
+    model = _model(folder, config, last, device)
     arrays = read_arrays(folder, last, _expected(model, last))
     theta = model.parameters.theta
     theta[...] = like(_vector(model, arrays, ""), theta)
@@ -122,6 +128,8 @@ def make_optimizer(settings: Mapping[str, Any]) -> Optimizer:
 
 def load_data(config: Mapping[str, Any]) -> Dataset:
     """The data of a run as it used them: split and binarised in the same way."""
+    if "data" not in config:
+        raise ValueError("the run's config.json does not say which data it had")
     data = config["data"]
     dataset = load(data["name"])
     if data["validation"] is not None:
@@ -148,17 +156,23 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_progress(folder: Path) -> dict[str, Any]:
     path = folder / "checkpoint.json"
     progress = read_sealed(path)
-    rows = progress.get("history")
+    rows: Any = progress.get("history")
     whole = isinstance(rows, list) and all(
         isinstance(row, dict)
-        and isinstance(row.get("epoch"), int | float)
-        and all(isinstance(value, int | float) for value in row.values())
+        and row.keys() == rows[0].keys() >= {"epoch", "seconds"}
+        and all(type(value) in NUMBER and abs(value) < 1e300 for value in row.values())
         for row in rows
     )
     if not (whole and _is_entry(progress.get("last")) and isinstance(progress.get("state"), str)):
         raise ValueError(f"{path}: not the progress of a run")
     if "best" not in progress or not (progress["best"] is None or _is_entry(progress["best"])):
         raise ValueError(f"{path}: not the progress of a run")
+    in_order = all(row["epoch"] == i for i, row in enumerate(rows, 1))
+    if not in_order or progress["last"]["epoch"] != len(rows):
+        raise ValueError(f"{path}: its history does not lead to its last epoch")
+    best = History(rows).best
+    if progress["best"] is not None and progress["best"]["epoch"] != (best or {}).get("epoch"):
+        raise ValueError(f"{path}: its best epoch is not the best of its history")
     return progress
 
 
@@ -186,8 +200,15 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def _model(folder: Path, config: Mapping[str, Any], size: int, device: Device) -> Model:
-    """The model of a configuration; one that asks for more than ``size`` bytes is refused."""
+def _model(
+    folder: Path, config: Mapping[str, Any], entry: Mapping[str, Any], device: Device
+) -> Model:
+    """The model of a configuration; one that asks for more than its checkpoint has is refused."""
+    path = folder / entry["file"]
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         architecture = Architecture(**config["architecture"])
         widths = (architecture.n_features, *architecture.hidden, architecture.latent)

@@ -13,6 +13,7 @@ from typing import Any
 from minivae.arrays import Array, copy, namespace
 from minivae.optimizers import Optimizer
 from minivae.parameters import Parameters, leaves
+from minivae.training.history import History
 
 
 class NotFinite(FloatingPointError):
@@ -23,19 +24,20 @@ class NotFinite(FloatingPointError):
 def nothing_lost(
     parameters: Parameters,
     optimizer: Optimizer,
-    epoch: int,
+    history: History,
     one_epoch: Callable[..., Any],
 ) -> Iterator[None]:
     """A with-block around an epoch: if a number in it is not finite, it has not happened.
 
-    Nor has it if Ctrl-C came in its middle: what is kept is always the state after an epoch.
+    Nor has it if Ctrl-C came in its middle: what is kept is always the state after the last epoch
+    of the history.
 
     one_epoch  does the epoch again; its argument ``look`` is called with the number of each step in
                it and the objective's result.
     Raises     FloatingPointError that says what failed first, after theta and the optimiser's state
                were put back.
     """
-    theta, state = copy(parameters.theta), optimizer.state()
+    theta, state, epoch = copy(parameters.theta), optimizer.state(), len(history.rows)
 
     def put_back() -> None:
         parameters.theta[...] = theta
@@ -44,12 +46,13 @@ def nothing_lost(
     try:
         yield
     except KeyboardInterrupt:
-        put_back()
+        if len(history.rows) == epoch:
+            put_back()
         raise
     except FloatingPointError:
         put_back()
         try:
-            found = _first_failure(parameters, one_epoch)
+            found = _first_failure(parameters, optimizer, one_epoch)
         finally:
             put_back()
         raise FloatingPointError(
@@ -92,7 +95,21 @@ def check_parameters(parameters: Parameters, vector: Array, what: str) -> None:
             raise NotFinite(f"{what} of {name}")
 
 
-def _first_failure(parameters: Parameters, one_epoch: Callable[..., Any]) -> str:
+def check_state(parameters: Parameters, optimizer: Optimizer) -> None:
+    """Raise NotFinite that names what is not finite after an update: a parameter or a moment.
+
+    The sum of squared gradients overflows first: then Adam's step is g / inf = 0, and the loss
+    never tells.
+    """
+    check_parameters(parameters, parameters.theta, "the update")
+    for name, value in optimizer.state().items():
+        if not isinstance(value, int):
+            check_parameters(parameters, value, f"the update, the optimiser's {name}")
+
+
+def _first_failure(
+    parameters: Parameters, optimizer: Optimizer, one_epoch: Callable[..., Any]
+) -> str:
     """Repeat an epoch: in which step of it, and where, was the first number that is not finite?"""
     good = 0  # steps whose values and gradient were finite
 
@@ -102,17 +119,16 @@ def _first_failure(parameters: Parameters, one_epoch: Callable[..., Any]) -> str
         check_parameters(parameters, parameters.grad, "the gradient")
         good = step + 1
 
-    def check_theta() -> None:
-        check_parameters(parameters, parameters.theta, "the update")
-
     try:
         try:
             with watched(parameters):
                 one_epoch(look=look)
         except NotFinite:
-            check_theta()  # a layer may fail because the step before has spoilt its parameters
+            check_state(
+                parameters, optimizer
+            )  # a layer may fail because the step before has spoilt its parameters
             raise
-        check_theta()
+        check_state(parameters, optimizer)
     except NotFinite as first:
         step = good if str(first).startswith("the update") else good + 1
         return f", step {step}, first in {first}"

@@ -25,10 +25,13 @@ class History:
     rows        of the epochs so far; `train` goes on after the last of them.
     best_theta  (P,) the parameters after the best epoch, None before the first and without
                 validation.
+    last_theta  (P,) the parameters after the last epoch, if `train` has put the best ones in their
+                place.
     """
 
     rows: list[Row] = field(default_factory=list)
     best_theta: Array | None = None
+    last_theta: Array | None = None
 
     def __getitem__(self, column: str) -> list[float]:
         """A column, for a plot."""
@@ -48,9 +51,10 @@ class History:
 
     def add(self, row: Row, theta: Array) -> None:
         """Take the row of an epoch, and the parameters (P,) after it if it is the best so far."""
-        self.rows.append(row)
-        if self.best is row:
+        best, value = self.best, score(row)
+        if value is not None and (best is None or value > score(best)):  # type: ignore[operator]
             self.best_theta = copy(theta)
+        self.rows.append(row)  # last: before this line the epoch has not happened
 
 
 def score(row: Row) -> float | None:

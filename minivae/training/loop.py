@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from minivae import blas
-from minivae.arrays import Array, generator, in_memory, like, namespace
+from minivae.arrays import Array, copy, generator, in_memory, like, namespace
 from minivae.datasets import binarise
 from minivae.distributions import Bernoulli
 from minivae.models.base import Model
 from minivae.optimizers import Adam, Optimizer, clip_by_global_norm
-from minivae.training.failure import check_parameters, nothing_lost
+from minivae.training.failure import check_state, nothing_lost
 from minivae.training.history import History, Meter, Row
 
 SHUFFLE, NOISE, BINARISE, VALIDATION = 2, 3, 4, 5  # purposes; 1 is the initial theta
@@ -76,7 +76,8 @@ def train(
                   factors of the optimiser's learning rate and of kl_weight at each step.
     clip          the largest norm that the gradient of all parameters together may have.
     patience      stop after so many epochs without a better held-out bound, and go back to the
-                  parameters of the best one (unless keep_best is False).
+                  parameters of the best one (unless keep_best is False).  A call that goes on with
+                  the history goes on from the last.
     binarisation  "new" draws black and white from grey afresh each time an example is used; with
                   "none" x is used as it is.  Validation data are used as they are.
     progress      a bar on standard error; None shows it only on a terminal.
@@ -107,6 +108,9 @@ def train(
             "binarisation='new' draws black and white",
             stacklevel=2,
         )
+    if history.last_theta is not None:  # where the training stood, before it went back to the best
+        model.parameters.theta[...] = history.last_theta
+        history.last_theta = None
     first = len(history.rows)
     with _bar(first, epochs, len(x), progress) as bar, blas.threads(few):
         for epoch in range(first, epochs):
@@ -115,18 +119,19 @@ def train(
             start = time.perf_counter()
             bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
             one_epoch = partial(_one_epoch, model, fetch, len(x), epoch, optimizer, plan)
-            with nothing_lost(model.parameters, optimizer, epoch, one_epoch):
+            with nothing_lost(model.parameters, optimizer, history, one_epoch):
                 means = one_epoch(bar)
                 row: Row = {"epoch": epoch + 1, **_prefixed("train", means)}
                 if held_out is not None:
                     rng = generator(model.device, seed, 0, VALIDATION)  # the same every epoch
                     row |= _prefixed("valid", evaluate_objective(model, held_out, rng))
-                check_parameters(model.parameters, model.parameters.theta, "the update")
-            row["seconds"] = time.perf_counter() - start
-            history.add(row, model.parameters.theta)
+                check_state(model.parameters, optimizer)
+                row["seconds"] = time.perf_counter() - start
+                history.add(row, model.parameters.theta)
             if after_epoch is not None:
                 after_epoch(row)
     if patience is not None and keep_best and history.best_theta is not None:
+        history.last_theta = copy(model.parameters.theta)
         model.parameters.theta[...] = history.best_theta
     return history
 
