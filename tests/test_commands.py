@@ -388,6 +388,8 @@ def test_a_latent_that_never_changes_is_the_last_row_and_no_error(figures: list)
     Path("dead/pictures").mkdir(parents=True)
     runs.save(Path("dead"), model, {"model": "ae", "data": config["data"]})
     assert main(["traverse", "dead"]) == 0
+    marks = figures[0].axes[0].collections[0].get_offsets()  # masked where they are not finite
+    assert np.isfinite(np.ma.filled(marks, np.nan)).all()
     assert figures[0].axes[0].get_yticklabels()[-1].get_text() == "latent 2: sd 0.00"
 
 
@@ -468,6 +470,21 @@ def test_the_frames_of_an_animation_are_the_steps_of_the_walk(
         assert f"value {value:+.2f}" in frames[i].axes[0].get_title()
     texts = [text.get_text() for text in frames[0].axes[0].texts]
     assert [t.split(":")[0] for t in texts] == [f"latent {k + 1}" for k in order]
+
+
+def test_an_animated_walk_goes_from_code_to_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made("five")
+    frames: list[Any] = []
+    monkeypatch.setattr(plots, "gif", lambda figures: b"" if frames.extend(figures) else b"")
+    arguments = ["interpolate", "five", "--gif", "--from", "3", "--to", "12", "--steps", "3"]
+    assert main(arguments) == 0
+    z0, z1 = model.means(runs.load_data({"data": GREY}).test.x[[3, 12]])
+    for figure, t in zip(frames, (0.0, 0.5, 1.0), strict=True):
+        ways = [way(z0, z1, np.array([t])) for way in (walks.straight, walks.spherical)]
+        row = plots.mosaic(model.decode(np.concatenate(ways)).mean, (8, 8), 2)
+        assert np.allclose(page(figure)[:8], row, atol=1e-4)
+        assert f"t = {t:.2f}" in figure.axes[0].get_title()
+        assert [text.get_text() for text in figure.axes[0].texts] == ["straight", "spherical"]
 
 
 # ---- encode ----
@@ -891,6 +908,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
          "minivae train: unknown option --laten, did you mean --latent? "
          "(minivae train --help lists all)"),
         ("train --Latent=4", "unknown option --Latent, did you mean --latent? "),
+        ("train --LATENT=4", "unknown option --LATENT, did you mean --latent? "),
         ("train -latent 4", "unknown option -latent, did you mean --latent? "),
         ("sample a --colums 3", "minivae sample: unknown option --colums, did you mean --columns?"),
         ("sample a b", "minivae sample: one word too many: b (minivae sample --help"),

@@ -68,6 +68,5 @@ def _show(plane: Axes, page: np.ndarray, title: str) -> None:
     if page.ndim == 3:
         page = page.clip(0.0, 1.0)  # in grey the limits of the colours do it
     plane.imshow(page, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
-    plane.set_autoscale_on(False)  # marks beside the page must not move it
     plane.set_axis_off()
     plane.set_title(title, fontsize=10, color=INK)
