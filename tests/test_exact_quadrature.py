@@ -53,7 +53,7 @@ def test_a_gaussian_anywhere_of_any_width(seed: int, K: int, height: float) -> N
     draw = rng(seed)
     mean, covariance = draw.uniform(-6, 6, K), random_covariance(draw, K, 0.02)
     log_f, want = gaussian_log_f(mean, covariance, height)
-    got = log_integral(log_f, 1, K, tolerance=1e-10)
+    got = log_integral(log_f, 1, K, True, 1e-10)
     assert got.error[0] < 2e-10 and abs(got.log_evidence[0] - want) < 1e-11
     assert np.abs(got.mean[0] - mean).max() < 1e-9
     assert np.abs(got.covariance[0] - covariance).max() < 1e-9
@@ -65,7 +65,7 @@ def test_an_integrand_far_from_the_prior_is_found(place: float) -> None:
     for K in (1, 2):
         mean = np.array([place, 3.0])[:K]
         log_f, want = gaussian_log_f(mean, 0.01 * np.eye(K), -5.0)
-        got = log_integral(log_f, 2, K, tolerance=1e-8)
+        got = log_integral(log_f, 2, K, True, 1e-8)
         assert np.abs(got.log_evidence - want).max() < 1e-8
         assert np.abs(got.mean - mean).max() < 1e-8
 
@@ -80,7 +80,7 @@ def test_all_modes_are_inside() -> None:
         total = np.logaddexp.reduce(np.log(shares) - distance, axis=1)
         return np.repeat(total[:, None], len(rows), axis=1)
 
-    got = log_integral(log_f, 1, 2, tolerance=1e-8)
+    got = log_integral(log_f, 1, 2, True, 1e-8)
     mass = shares.sum() * 2 * math.pi * width**2
     assert abs(got.log_evidence[0] - math.log(mass)) < 1e-8
     mean = shares @ centres / shares.sum()
@@ -106,7 +106,7 @@ def test_the_stated_error_is_honest_at_a_kink(
         r = z - place
         return np.repeat(np.minimum(left * r, -right * r), len(rows), axis=1)
 
-    got = log_integral(log_f, 1, 1, tolerance)
+    got = log_integral(log_f, 1, 1, False, tolerance)
     want = math.log(1 / left + 1 / right)
     assert got.converged[0]
     # What is left behind below the cutoff was stated as well.
@@ -123,7 +123,7 @@ def test_the_stated_error_is_at_least_three_times_that_of_a_kink() -> None:
 
         tiling = Cells.tiling(1600, 1, 800.0)
         cells = Cells(tiling.z, tiling.sides, log_f(tiling.z))
-        found = refine(log_f, cells, 1.0, 10_000)
+        found = refine(log_f, cells, 1.0, 10_000, smooth=True)
         assert len(found.weights) == 3200
         ratios.append(found.error / abs(found.log_total - math.log(40.0)))
     assert 2.99 < min(ratios) < 3.01
@@ -135,8 +135,8 @@ def test_points_run_out_and_the_error_says_so() -> None:
         return np.repeat(-np.abs(r).sum(axis=1)[:, None] * 5.0, len(rows), axis=1)
 
     want = 2.0 * math.log(2.0 / 5.0)
-    few = log_integral(log_f, 1, 2, 1e-7, max_points=20_000)
-    many = log_integral(log_f, 1, 2, 1e-7, max_points=200_000)
+    few = log_integral(log_f, 1, 2, False, 1e-7, max_points=20_000)
+    many = log_integral(log_f, 1, 2, False, 1e-7, max_points=200_000)
     for found, limit in ((few, 20_000), (many, 200_000)):
         assert not found.converged[0] and found.error[0] > 1e-7
         assert abs(found.log_evidence[0] - want) < found.error[0]
@@ -146,7 +146,7 @@ def test_points_run_out_and_the_error_says_so() -> None:
 
 def test_a_looser_tolerance_takes_fewer_points() -> None:
     log_f, want = gaussian_log_f(np.zeros(2), 0.002 * np.eye(2), 0.0)
-    found = [log_integral(log_f, 1, 2, tolerance) for tolerance in (1e-2, 1e-5, 1e-10)]
+    found = [log_integral(log_f, 1, 2, True, tolerance) for tolerance in (1e-2, 1e-5, 1e-10)]
     for one in found:
         assert abs(one.log_evidence[0] - want) <= one.error[0] <= one.tolerance
         assert one.converged.all()
@@ -156,7 +156,7 @@ def test_a_looser_tolerance_takes_fewer_points() -> None:
 
 def test_what_does_not_die_out_is_refused() -> None:
     with pytest.raises(ValueError, match="expected an integrand that dies out"):
-        log_integral(lambda z, rows: np.zeros((len(z), len(rows))), 1, 1)
+        log_integral(lambda z, rows: np.zeros((len(z), len(rows))), 1, 1, True)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_does_not_die_out_is_refused() -> None:
 def test_what_cannot_be_integrated_is_refused(options: dict[str, Any], message: str) -> None:
     log_f, _ = gaussian_log_f(np.zeros(1), np.eye(1), 0.0)
     with pytest.raises(ValueError, match=message):
-        log_integral(log_f, 1, **{"n_dims": 1, **options})
+        log_integral(log_f, 1, **{"n_dims": 1, "smooth": True, **options})
 
 
 def test_cells_tile_and_children_halve() -> None:
@@ -261,7 +261,7 @@ def test_at_the_exact_posterior_the_gap_is_zero() -> None:
 def test_the_probabilities_of_all_binary_images_sum_to_one(K: int, activation: str) -> None:
     model, _, _ = make_model(VAE, rng(K), D=4, latent=K, hidden=(5,), activation=activation)
     model.parameters.theta[...] *= 2.0
-    tolerance = 1e-4 if (K, activation) == (2, "relu") else 1e-7
+    tolerance = 1e-3 if (K, activation) == (2, "relu") else 1e-7
     got = exact_evidence(model, patterns(4), tolerance)
     assert got.converged.all()
     assert abs(np.exp(got.log_evidence).sum() - 1.0) < 0.1 * tolerance
@@ -319,7 +319,7 @@ def test_relu_decoders_against_brute_force(K: int) -> None:
         assert (np.abs(got.log_evidence - want) <= got.error + (1e-9, 1e-6)[K - 1]).all()
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(seed=SEEDS, tolerance=st.sampled_from([1e-2, 1e-3, 1e-4]), K=st.sampled_from([1, 2]))
 def test_honest_on_any_relu_decoder(seed: int, tolerance: float, K: int) -> None:
     model, x, _ = make_model(VAE, rng(seed), B=2, D=3, latent=K, hidden=(4,), activation="relu")
@@ -331,6 +331,37 @@ def test_honest_on_any_relu_decoder(seed: int, tolerance: float, K: int) -> None
     assert rough.converged.all()
     distance = np.abs(rough.log_evidence - fine.log_evidence)
     assert (distance <= rough.error + fine.error).all()
+
+
+@settings(max_examples=10)
+@given(seed=SEEDS, tolerance=st.sampled_from([1e-1, 1e-2, 1e-3]))
+def test_honest_about_the_bound_of_any_relu_decoder(seed: int, tolerance: float) -> None:
+    """The averages under q, whose kinks lie elsewhere; the fine ones within both errors."""
+    model, x, _ = make_model(VAE, rng(seed), B=2, D=3, latent=1, hidden=(4,), activation="relu")
+    model.parameters.theta[...] *= 3.0
+    rough, fine = exact_bound(model, x, tolerance), exact_bound(model, x, 0.01 * tolerance)
+    assert rough.error.max() <= 2.1 * tolerance
+    for name in ("elbo", "reconstruction", "kl", "gap"):
+        distance = np.abs(getattr(rough, name) - getattr(fine, name))
+        assert (distance <= rough.error + fine.error).all(), name
+    assert np.abs(fine.gap - fine.kl).max() <= fine.error.max()
+
+
+@pytest.mark.parametrize(("seed", "row"), [(21, 0), (256, 2)])
+def test_kinks_that_cancel_at_one_level_do_not_at_two(
+    seed: int, row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two decoders of 300 whose kinks happen to cancel in all distances of the first level: were
+    they taken for smooth, the stated error would be less than half of the true one."""
+    model, x, _ = make_model(VAE, rng(seed), B=3, D=5, latent=1, hidden=(6,), activation="relu")
+    model.parameters.theta[...] *= 3.0
+    x = x[row : row + 1]
+    want = exact_evidence(model, x, 1e-7).log_evidence[0]
+    stated = exact_evidence(model, x, 1e-2)
+    assert abs(stated.log_evidence[0] - want) < 0.5 * stated.error[0]
+    monkeypatch.setattr(quadrature, "_smooth", lambda model: True)
+    bold = exact_evidence(model, x, 1e-2)
+    assert abs(bold.log_evidence[0] - want) > 2.0 * bold.error[0]
 
 
 def test_both_modes_of_a_folded_decoder() -> None:

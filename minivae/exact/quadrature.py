@@ -80,7 +80,8 @@ def exact_evidence(
     def log_joint(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return log_px(z, rows) + _log_standard_normal(z)[:, None]
 
-    return log_integral(log_joint, len(x), model.architecture.latent, tolerance, max_points)
+    K = model.architecture.latent
+    return log_integral(log_joint, len(x), K, _smooth(model), tolerance, max_points)
 
 
 def exact_bound(
@@ -112,7 +113,7 @@ def exact_bound(
             log_q = _log_standard_normal(eps) - np.log(sigma[row]).sum()
             return np.stack([log_p, log_q - (log_p + _log_standard_normal(z))], axis=1)
 
-        found = refine(_log_standard_normal, cells, tolerance, max_points, values)
+        found = refine(_log_standard_normal, cells, tolerance, max_points, _smooth(model), values)
         averages.append(found.averages)
         errors.append(found.errors.max())
     reconstruction, log_ratio = np.array(averages).T
@@ -129,6 +130,10 @@ def _prepared(model: VAE, x: np.ndarray) -> tuple[VAE, np.ndarray]:
     if not isinstance(model, VAE):
         raise TypeError(f"expected a VAE, got {type(model).__name__}: it has no p(z)")
     return model.twin("float64"), model.check(x).astype(np.float64)
+
+
+def _smooth(model: VAE) -> bool:
+    return model.architecture.activation != "relu" or not model.architecture.hidden
 
 
 def _log_likelihood(model: VAE, x: np.ndarray) -> LogDensity:
