@@ -17,7 +17,7 @@ from minivae.verify.figures import Figure, Setting, Skipped
 def charges(setting: Setting) -> list[Figure]:
     """What kl_weight and free_bits charge, by loops over Python floats; neither is in the bound."""
     charged = leaked = 0.0
-    for case in range(setting.pick(3, 20, 200)):
+    for case in range(setting.pick(3, 100, 1000)):
         model, x, eps = drawn_model(VAE, np.random.default_rng([51, case]), B=4, latent=3)
         plain = objectives.elbo(model, x, eps, gradient=False)
         rows = plain.kl.tolist()
@@ -40,7 +40,7 @@ def charges(setting: Setting) -> list[Figure]:
 def batch_size(setting: Setting) -> list[Figure]:
     """An example costs the same in every batch, and a gradient is the mean of the parts'."""
     worst = {"loss": 0.0, "bound": 0.0, "gradient": 0.0, "held-out": 0.0}
-    for case in range(setting.pick(1, 5, 50)):
+    for case in range(setting.pick(1, 20, 200)):
         likelihood = ("bernoulli", "gaussian", "continuous-bernoulli")[case % 3]
         rng = np.random.default_rng([52, case])
         model, x, eps = drawn_model(VAE, rng, B=12, likelihood=likelihood)

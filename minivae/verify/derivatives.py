@@ -35,7 +35,7 @@ LAYERS: dict[str, Callable[[int, int], Layer]] = {
 
 def gradients(setting: Setting) -> list[Figure]:
     """The complex step against backward: layers, distributions, objectives."""
-    cases = setting.pick(1, 4, 20)
+    cases = setting.pick(1, 20, 200)
     drawn = [np.random.default_rng([31, case]) for case in range(cases)]
     checks: dict[str, Callable[[Rng], float]] = {
         "layers": _layers,
@@ -55,7 +55,7 @@ def inner_products(setting: Setting) -> list[Figure]:
     J v comes from one complex step along v, in x and in theta at once; J^T u is backward's.
     """
     rng, layers, models = np.random.default_rng(32), 0.0, 0.0
-    for _ in range(setting.pick(1, 5, 30)):
+    for _ in range(setting.pick(1, 50, 500)):
         layers = max(layers, *(_adjoint(make, rng) for make in LAYERS.values()))
         models = max(models, *(_slope(name, rng) for name in LIKELIHOODS))
     return [

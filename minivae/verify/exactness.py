@@ -20,7 +20,7 @@ LATENT = 8
 def eight_forms(setting: Setting) -> list[Figure]:
     """The eight derivations of the ELBO agree, and IWAE rises from it to log p(x)."""
     rng, spread, order, above = np.random.default_rng(41), 0.0, 0.0, 0.0
-    for _ in range(setting.pick(5, 50, 500)):
+    for _ in range(setting.pick(5, 500, 5000)):
         world = DiscreteWorld.random(rng, 5, 3, scale=rng.uniform(0.0, 3.0))
         values = list(forms.eight_forms(world).values())
         spread = max(spread, max(values) - min(values))
@@ -43,7 +43,7 @@ def ppca(setting: Setting) -> list[Figure]:
     x = load_digits().train.x.astype(np.float64)
     spectrum = exact.Spectrum.of(x)
     world = exact.fit_ppca(spectrum, LATENT)
-    x = x[: setting.pick(40, 400, len(x))]
+    x = x[: setting.pick(40, len(x), len(x))]
     log_p = _log_normal(x, world.b, world.W.T @ world.W + world.variance * np.eye(x.shape[1]))
     model = exact.as_vae(world)
     eps = exact.cubature(len(x), LATENT)
@@ -65,7 +65,7 @@ def bounds(setting: Setting) -> list[Figure]:
     each example without exception.  Against log p(x) only the mean has to be below, so repetitions
     of each example give it a standard error, and 3 of them are allowed.
     """
-    rng, copies = np.random.default_rng(43), setting.pick(20, 100, 400)
+    rng, copies = np.random.default_rng(43), setting.pick(20, 400, 4000)
     model, x, _ = drawn_model(VAE, rng, B=setting.pick(4, 8, 8), n_features=6, latent=1)
     view = model.parameters.views(model.parameters.theta)
     view["decoder.logits.W"][...] *= 3.0
