@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from minivae import runs
 from minivae.arrays import generator, standard_normal, to_numpy
+from minivae.cli import _common
 from minivae.datasets import Dataset, binarise
 from minivae.distributions import Bernoulli, Gaussian
 from minivae.evaluation import Estimate, Likelihood, estimate_likelihood
@@ -31,7 +32,7 @@ EVALUATION = 6  # the purpose of the generator's noise
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run folder that `minivae train` wrote")
+    _common.add_run_argument(parser)
     add("--samples", type=int, default=1000, metavar="S", help="codes an image; default: 1000")
     add("--seed", type=int, default=0, help="of the codes; default: 0")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
             "expected --samples from 1 to 10,000,000 and --seed of at least 0, "
             f"got {args.samples} and {args.seed}"
         )
-    model, config = runs.load_run(args.run, args.device)
+    model, config = _common.load(args)
     dataset = runs.load_data(config)
     x = dataset.test.x
     rng = generator(args.device, args.seed, 0, EVALUATION)
