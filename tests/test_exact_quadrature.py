@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles import evidence_by_quadrature, linear_gaussian, make_model, patterns, scalar_vae
 
 from minivae import VAE, Architecture, Autoencoder
-from minivae.exact import exact_bound, exact_evidence, log_integral, quadrature
+from minivae.exact import exact_bound, exact_evidence, lattice, log_integral, quadrature
 from minivae.exact.lattice import GROUP, MAX_POINTS, Cells, refine
 from minivae.models.networks import LIKELIHOODS
 
@@ -362,6 +362,36 @@ def test_kinks_that_cancel_at_one_level_do_not_at_two(
     monkeypatch.setattr(quadrature, "_smooth", lambda model: True)
     bold = exact_evidence(model, x, 1e-2)
     assert abs(bold.log_evidence[0] - want) > 2.0 * bold.error[0]
+
+
+def test_with_kinks_the_stated_error_never_falls_faster_than_a_quarter() -> None:
+    """Level by level on a Gaussian, whose true error falls much faster."""
+
+    def log_f(z: np.ndarray) -> np.ndarray:
+        return -0.5 * (z[:, 0] / 0.4) ** 2
+
+    tiling = Cells.tiling(18, 1, 9.0)
+    cells, levels = Cells(tiling.z, tiling.sides, log_f(tiling.z)), {}
+    for smooth in (True, False):
+        errors = [1.0]
+        while len(errors) < 6 and errors[-1] > 1e-14:
+            errors.append(refine(log_f, cells, 0.99 * errors[-1], 10_000, smooth).error)
+        levels[smooth] = np.array(errors[1:])
+    assert levels[True][1] < 1e-4 * levels[True][0]
+    ratios = levels[False][1:] / levels[False][:-1]
+    assert len(ratios) == 4 and np.allclose(ratios, 0.25, rtol=1e-3)
+
+
+def test_the_distances_of_four_lattices_by_hand() -> None:
+    """Sums 2, 2, 3 and 1 over cells of volume 1/2, and a function that is 1 on one lattice only."""
+    log_f = np.log([[1.0, 0.5, 1.0, 0.25], [1.0, 1.5, 2.0, 0.75]])
+    values = np.zeros((2, 4, 1))
+    values[:, 2] = 1.0
+    (total, average), (distance, spread) = lattice._sums(log_f, values, 0.5)
+    assert math.isclose(total, math.log(4.0))
+    assert math.isclose(distance, math.log(2.0))  # the last one holds half of the mean, 2
+    assert math.isclose(average, 3.0 / 8.0)
+    assert math.isclose(spread, 3.0 / 2.0 - 3.0 / 8.0)
 
 
 def test_both_modes_of_a_folded_decoder() -> None:
