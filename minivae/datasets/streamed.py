@@ -29,6 +29,7 @@ class Streamed:
     source    an array (M, ...) of real numbers, as a rule a memory map of any layout, or another
               `Streamed`, so that rows can be left out of what is left.
     left_out  (L,) different row numbers of the source in rising order; the others are ours.
+    array     the plain array (M, ...) behind it all.
     Shapes    N = M - L, D the product of the source's other axes.
     Memory    the L numbers left out and the rows that are asked for; nothing per row. The pages of
               the map are the system's, which takes them back when somebody needs memory.
@@ -52,17 +53,22 @@ class Streamed:
             require_numbers(source.dtype)
             if source.ndim < 2 or 0 in source.shape[1:]:
                 raise ValueError(f"Streamed: expected rows of numbers (N, ...), got {source.shape}")
-            source = np.asarray(source)  # a plain array that keeps the map open, and indexes faster
-        self.source = source
         out = np.empty(0, np.int64) if left_out is None else np.asarray(left_out, np.int64)
         inside = out.size == 0 or (out[0] >= 0 and out[-1] < len(source))
         if out.ndim != 1 or not inside or (np.diff(out) <= 0).any():
             raise ValueError(
                 f"Streamed: expected rows to leave out in rising order from 0 to {len(source) - 1}"
             )
+        self.source = source
+        if isinstance(source, Streamed):  # one look-up for a row, however deep the sources
+            array, before = source.array, source._before
+            out = np.sort(np.concatenate([before + np.arange(len(before)), source.origin(out)]))
+        else:
+            array = np.asarray(source)  # plain: it keeps the map open, and indexes faster
+        self.array: np.ndarray = array
         # How many of our rows stand before each row that is left out.
-        self._before = out - np.arange(len(out))
-        self.shape: tuple[int, int] = (len(source) - len(out), math.prod(source.shape[1:]))
+        self._before: np.ndarray = out - np.arange(len(out))
+        self.shape = (len(self.array) - len(out), math.prod(self.array.shape[1:]))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -70,17 +76,11 @@ class Streamed:
     def __getitem__(self, rows: Rows) -> np.ndarray:
         return floats(self.array[self.origin(rows)])  # numbers copy: nothing is shared
 
-    @property
-    def array(self) -> np.ndarray:
-        """The array (M, ...) behind it all."""
-        return self.source.array if isinstance(self.source, Streamed) else self.source
-
     def origin(self, rows: Rows) -> np.ndarray:
         """Which rows of `array` these rows are: (B,) int64."""
         numbers = self._numbers(rows)
-        # Our row i is the source's row i + (how many were left out before it).
-        numbers = numbers + np.searchsorted(self._before, numbers, side="right")
-        return self.source.origin(numbers) if isinstance(self.source, Streamed) else numbers
+        # Our row i is row i + (how many were left out before it).
+        return numbers + np.searchsorted(self._before, numbers, side="right")
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """Refused: NumPy must not fill the memory behind the caller's back."""
@@ -119,6 +119,7 @@ class Streamed:
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise TypeError(f"expected a slice or row numbers (B,), got {rows.dtype} {rows.shape}")
         rows = rows.astype(np.int64, copy=False)
-        if rows.size and not (-n <= rows.min() and rows.max() < n):
-            raise IndexError(f"expected rows below {n}, got {rows.min()} to {rows.max()}")
-        return np.where(rows < 0, rows + n, rows)
+        low, high = (rows.min(), rows.max()) if rows.size else (0, 0)
+        if rows.size and not (-n <= low and high < n):
+            raise IndexError(f"expected rows below {n}, got {low} to {high}")
+        return np.where(rows < 0, rows + n, rows) if low < 0 else rows

@@ -37,6 +37,8 @@ def floats(raw: np.ndarray) -> np.ndarray:
         return grey
     if raw.dtype.kind == "b":  # a file may hold any byte where a boolean is expected
         return (flat.view(np.uint8) != 0).astype(np.float32, order="C")
+    if flat.dtype == np.float32 and flat.flags.c_contiguous:
+        return flat
     with np.errstate(over="ignore", invalid="ignore"):
         return flat.astype(np.float32, order="C", copy=False)
 
