@@ -52,7 +52,7 @@ def test_angles_that_were_built_in(seed: int, L: int, more: int, spare: int) -> 
         (np.ones(3), np.eye(3), "rows of one length"),
         (np.ones((2, 3)), np.eye(3)[:1], "linearly independent rows"),
         (np.eye(3), np.zeros((1, 3)), "linearly independent rows"),
-        (np.ones((3, 2)), np.eye(2), "linearly independent rows"),
+        (np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.eye(2), "linearly independent rows"),
     ],
 )
 def test_what_spans_no_space_is_refused(A: np.ndarray, B: np.ndarray, words: str) -> None:

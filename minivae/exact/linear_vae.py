@@ -58,17 +58,16 @@ def as_vae(world: LinearGaussian, beta: float = 1.0) -> VAE:
         low, limit = logvar.min(), LOGVAR_LIMIT
         raise ValueError(f"expected the posterior's log-variance within {limit}, got {low:.3g}")
     gain = np.linalg.solve(M, W).T  # (D, K)
-    sigma = math.sqrt(world.variance)
-    model = VAE(
-        Architecture(world.n_features, world.latent, (), likelihood="gaussian", sigma=sigma),
-        dtype="float64",
+    sigma = math.sqrt(world.variance)  # the decoder's log-variance starts at 2 log sigma
+    architecture = Architecture(
+        world.n_features, world.latent, (), likelihood="gaussian", sigma=sigma
     )
+    model = VAE(architecture, dtype="float64")
     view = model.parameters.views(model.parameters.theta)
     view["encoder.mu.W"][...], view["encoder.mu.b"][...] = gain, -b @ gain
     view["encoder.logvar.0.W"][...] = 0.0
     view["encoder.logvar.0.b"][...] = LOGVAR_LIMIT * np.arctanh(logvar / LOGVAR_LIMIT)
     view["decoder.mu.W"][...], view["decoder.mu.b"][...] = W, b
-    view["decoder.logvar.c"][...] = math.log(world.variance)
     return model
 
 

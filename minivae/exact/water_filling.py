@@ -94,7 +94,7 @@ def reverse_water_filling(
         raise ValueError(f"expected a positive, finite level, got {level}")
     if latent is not None and latent < 0:
         raise ValueError(f"expected at least 0 latents, got {latent}")
-    K = len(largest) if latent is None else min(latent, len(largest))
+    K = len(largest) if latent is None else latent
     with_latent, without = largest[:K], float(xp.sum(largest[K:]))
     above = xp.maximum(with_latent, level)  # l_k where the latent is used, t where it is not
     below = xp.minimum(with_latent, level)
