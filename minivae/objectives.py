@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from minivae.arrays import Array, cast, namespace
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
+from minivae.numerics import log_mean_exp, softmax
 from minivae.parameters import Layer
 
 
@@ -48,6 +49,23 @@ class Elbo(NamedTuple):
         """The per-example numbers (B,) that a training run reports."""
         kl = namespace(self.kl).sum(self.kl, axis=-1)
         return {"elbo": self.elbo, "reconstruction": self.reconstruction, "kl": kl}
+
+
+class Iwae(NamedTuple):
+    """The importance-weighted bound of each example, in nats.
+
+    bound  (B,)    log of the mean of S importance weights.
+    elbo   (B,)    mean of their logarithms: the ELBO, its KL estimated by the same samples.
+    loss   ()      -mean(bound).
+    """
+
+    bound: Array
+    elbo: Array
+    loss: Array
+
+    def terms(self) -> dict[str, Array]:
+        """The per-example numbers (B,) that a training run reports."""
+        return {"iwae": self.bound, "elbo": self.elbo}
 
 
 class Reconstruction(NamedTuple):
@@ -135,11 +153,66 @@ def elbo(
     return result
 
 
-def reconstruction(model: Networks, x: Array, gradient: bool = True) -> Reconstruction:
+def iwae(model: Networks, x: Array, eps: Array, gradient: bool = True) -> Iwae:
+    """The importance-weighted bound: the log of a mean, where `elbo` has a mean of logs.
+
+        log p(x) >= E [ log 1/S sum_s w_s ],    w_s = p(x|z_s) p(z_s) / q(z_s|x),    z_s ~ q(z|x)
+
+    It rises with S, to log p(x), and S = 1 is the ELBO.  Lay it beside `elbo`: the KL is no longer
+    split off, because a logarithm of a sum does not split; and each sample is pulled by its share
+    of the sum, where there all had 1/S.
+
+    The derivative of log 1/S sum_s e^(l_s) by l_s is the share  w_s / sum_r w_r  (a softmax).  The
+    shares are numbers here: nothing is differentiated through them twice.  log q(z|x) at its own
+    sample is  -1/2 sum_k [ log 2 pi + logvar_k + eps_k^2 ]: mu and the path through z cancel, and
+    logvar alone is left, with the slope -1/2.
+
+    Shapes  x (B, D), eps (S, B, K) standard normal; see `Iwae` for the result.
+    Unit    nats per example.
+    Source  Burda, Grosse and Salakhutdinov (2015), equations 8 and 14.
+    """
+    xp = namespace(x)
+    S, B, _ = eps.shape
+
+    # The loss, downwards.
+    (mu, logvar), enc_cache = model.encoder.forward(x)
+    q = Gaussian(mu, logvar)  # q(z|x)
+    z = q.sample(eps)  # (S, B, K)
+    out, dec_cache = model.decoder.forward(fold(z))
+    p = model.likelihood(*[unfold(v, S) for v in out])  # p(x|z)
+    prior = Gaussian(xp.zeros_like(mu), xp.zeros_like(mu))  # p(z)
+    log_w = p.log_prob(x) + prior.log_prob(z) - q.log_prob(z)  # (S, B)
+    bound = log_mean_exp(log_w, axis=0)  # (B,)
+    loss = -xp.mean(bound)
+    result = Iwae(bound, xp.mean(log_w, axis=0), loss)
+    if not gradient:
+        return result
+
+    # Its gradient, upwards.  The share of each sample, in place of 1/S ...
+    dlog_w = (-1.0 / B) * softmax(log_w, axis=0)  # (S, B)
+    dlog_w = xp.expand_dims(dlog_w, axis=-1)  # for every pixel and every latent
+
+    # ... through p(x|z) and p(z) to z, and from z to mu and logvar ...
+    dout = tuple(fold(dlog_w * score) for score in p.score(x))
+    dz = unfold(model.decoder.backward(dout, dec_cache), S) + dlog_w * prior.grad_value(z)
+    path_dmu, path_dlogvar = q.pathwise_grad(dz, eps)
+
+    # ... and through -log q(z|x), which sees logvar only.
+    dmu = path_dmu
+    dlogvar = path_dlogvar + 0.5 * xp.sum(dlog_w, axis=0)
+    model.encoder.backward((dmu, dlogvar), enc_cache, need_dx=False)
+    return result
+
+
+def reconstruction(
+    model: Networks, x: Array, gradient: bool = True, seen: Array | None = None
+) -> Reconstruction:
     """The deterministic autoencoder: log p(x | z = f(x)), and its gradient.
 
     Lay it beside `elbo`: the noise and its samples are missing, the KL, and with them the bound.
 
+    seen    (B, D) what the encoder sees in place of x: a damaged copy makes it the denoising
+            autoencoder, log p(x | z = f(seen)) (Vincent and others 2008).
     Shapes  x (B, D).
     Unit    nats per example.
     """
@@ -147,7 +220,7 @@ def reconstruction(model: Networks, x: Array, gradient: bool = True) -> Reconstr
     B = x.shape[0]
 
     # The loss, downwards.
-    (z,), enc_cache = model.encoder.forward(x)
+    (z,), enc_cache = model.encoder.forward(x if seen is None else seen)
     out, dec_cache = model.decoder.forward(z)
     p = model.likelihood(*out)  # p(x|z)
     log_px = p.log_prob(x)  # (B,)

@@ -11,9 +11,9 @@ import numpy as np
 
 from minivae.arrays import to_numpy
 from minivae.cli import _common
+from minivae.models import MODELS
 from minivae.models.base import Model
 from minivae.models.networks import LOGIT_LIMIT, LOGVAR_LIMIT, PIXEL_LOGVAR_LIMIT
-from minivae.runs import MODELS
 
 HELP = "the parameters of a run, for other programs"
 DESCRIPTION = """\

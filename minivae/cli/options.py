@@ -4,9 +4,11 @@ import argparse
 from math import inf
 from typing import Any
 
-from minivae import datasets, runs
+from minivae import datasets
 from minivae.datasets.binarisation import CHOICES
 from minivae.layers import ACTIVATIONS
+from minivae.models import MODELS
+from minivae.models.denoising import DAMAGES
 from minivae.models.networks import LIKELIHOODS
 from minivae.optimizers import OPTIMIZERS
 
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", default="digits", metavar="DATA",
         help=f"{', '.join(datasets.LOADERS)}, or the path of a file or a folder of images; "
         "default: digits")  # fmt: skip
-    add("--model", choices=list(runs.MODELS), default="vae", help="default: vae")
+    add("--model", choices=list(MODELS), default="vae", help="default: vae")
     add("--hidden", type=int, nargs="*", metavar="N", help=_either("hidden"))
     add("--latent", type=int, metavar="K", help=f"number of latents; {_either('latent')}")
     add("--activation", choices=list(ACTIVATIONS), default="relu", help="default: relu")
@@ -37,14 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of the decoder; default: shared")  # fmt: skip
     add("--sigma", type=float, metavar="S",
         help="its standard deviation, fixed or at the start; default: 0.2")  # fmt: skip
-    add("--kl-weight", type=float, default=1.0, metavar="W", help="beta; default: 1, the ELBO")
+    add("--kl-weight", type=float, metavar="W", help="beta; default: 1, the ELBO")
     add("--kl-schedule", default="constant", metavar="SPEC",
         help="a factor of the KL weight: constant, linear:epochs=20 or cyclical:cycles=4,ramp=0.5; "
         "default: constant")  # fmt: skip
-    add("--free-bits", type=float, default=0.0, metavar="F",
+    add("--free-bits", type=float, metavar="F",
         help="nats of KL per latent that cost nothing; default: 0")  # fmt: skip
-    add("--samples", type=int, default=1, metavar="S",
-        help="codes drawn for each example and step; default: 1")  # fmt: skip
+    add("--samples", type=int, metavar="S",
+        help="codes drawn for each example and step; default: 1, for iwae 5")  # fmt: skip
+    add("--damage", choices=DAMAGES, help="of what a dae sees; default: mask")
+    add("--damage-level", type=float, metavar="L",
+        help="share of damaged pixels, or sigma of the noise; default: 0.25")  # fmt: skip
     add("--epochs", type=int, metavar="N", help=_either("epochs"))
     add("--batch-size", type=int, metavar="B", help=_either("batch_size"))
     add("--optimizer", choices=list(OPTIMIZERS), default="adam", help="default: adam")
@@ -85,22 +90,34 @@ def complete(args: argparse.Namespace) -> None:
         raise ValueError("--variance and --sigma belong to --likelihood gaussian")
     args.variance = args.variance or "shared"
     args.sigma = 0.2 if args.sigma is None else args.sigma
-    if args.model == "ae" and (args.kl_weight, args.free_bits, args.samples) != (1.0, 0.0, 1):
-        raise ValueError("an autoencoder has no KL and no samples: --model vae has")
-    if not (
-        0.0 <= args.kl_weight < inf and 0.0 <= args.free_bits < inf and 1 <= args.samples <= 10_000
-    ):
-        raise ValueError(
-            "expected --kl-weight and --free-bits of at least 0 and --samples from 1 to 10,000, "
-            f"got {args.kl_weight}, {args.free_bits} and {args.samples}"
-        )
-    if args.model == "ae" and args.kl_schedule != "constant":
-        raise ValueError("an autoencoder has no KL: --model vae has")
+    _complete_options(args)
     if args.momentum is not None and args.optimizer != "sgd":
         raise ValueError("--momentum belongs to --optimizer sgd")
     if args.weight_decay is not None and args.optimizer != "adamw":
         raise ValueError("--weight-decay belongs to --optimizer adamw")
     check_numbers(vars(args))
+
+
+def _complete_options(args: argparse.Namespace) -> None:
+    """The options of the model's objective: its own with their defaults, and no others."""
+    own = MODELS[args.model].OPTIONS
+    for name in sorted({name for kind in MODELS.values() for name in kind.OPTIONS}):
+        if name in own and getattr(args, name) is None:
+            setattr(args, name, own[name])
+        elif name not in own and getattr(args, name) is not None:
+            owners = ", ".join(known for known, kind in MODELS.items() if name in kind.OPTIONS)
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option} belongs to --model {owners}, got --model {args.model}")
+    if "kl_weight" not in own and args.kl_schedule != "constant":
+        raise ValueError(f"--kl-schedule needs a KL that is weighed: --model {args.model} has none")
+    for name, least, most in (
+        ("kl_weight", 0, inf), ("free_bits", 0, inf), ("samples", 1, 10_000),
+    ):  # fmt: skip
+        value = getattr(args, name)
+        if value is not None and not (least <= value <= most and value < inf):
+            option, limit = "--" + name.replace("_", "-"), f"from {least} to {most:,}"
+            limit = f"of at least {least}" if most == inf else limit
+            raise ValueError(f"expected {option} {limit}, got {value}")
 
 
 def check_numbers(asked: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from minivae.arrays import generator, to_numpy
 from minivae.datasets import Dataset
 from minivae.models import VAE
 from minivae.models.base import Model
-from minivae.training import Row
+from minivae.training import TERMS, History, Row, score
 
 PICTURES = 7  # the purpose of the generator that draws the codes of samples.png
 
@@ -53,21 +53,20 @@ def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: in
 
 def report(rows: list[Row], folder: Path, pictures: list[Path]) -> None:
     """Print the last epoch, when the best one was, and what to do next."""
-    last = rows[-1]
-    part = "valid" if "valid_reconstruction" in last else "train"
+    last, best = rows[-1], History(rows).best
+    part = "train" if best is None else "valid"
     terms = [
         f"{name} {last[f'{part}_{column}']:.2f}"
-        for name, column in (("ELBO", "elbo"), ("reconstruction", "reconstruction"), ("KL", "kl"))
+        for column, name in TERMS.items()
         if f"{part}_{column}" in last
     ]
     what = "held-out images" if part == "valid" else "training images"
     print(f"last epoch, {what}: {', '.join(terms)} nats per image")
-    if part == "valid" and "valid_elbo" in last:
-        best = max(rows, key=lambda row: row["valid_elbo"])
-        if best["valid_elbo"] > last["valid_elbo"] + 1.0:
-            print(
-                f"the held-out ELBO was best after epoch {best['epoch']:.0f}, "
-                f"{best['valid_elbo']:.2f}: --epochs {best['epoch']:.0f} would learn less by heart"
-            )
+    if best is not None and score(best) > score(last) + 1.0:  # type: ignore[operator]
+        what = next(name for column, name in TERMS.items() if f"valid_{column}" in last)
+        print(
+            f"the held-out {what} was best after epoch {best['epoch']:.0f}, {score(best):.2f}: "
+            f"--epochs {best['epoch']:.0f} would learn less by heart"
+        )
     print("pictures " + " ".join(str(path) for path in pictures))
     print(f"next: minivae evaluate {folder}")

@@ -11,10 +11,6 @@ from minivae.runs import Training
 from minivae.schedules import kl_schedule, learning_rate_schedule
 from minivae.training import train
 
-OBJECTIVE = ("kl_weight", "free_bits", "samples")
-"""The options of `minivae.objectives.elbo` that stand in a configuration."""
-
-
 PIXELS = {
     "none": "",
     "threshold": ", black and white above and below 1/2",
@@ -35,7 +31,7 @@ def go(run: Training, dataset: Dataset) -> None:
             clip=asked["clip"], patience=asked["patience"], seed=asked["seed"],
             binarisation="new" if run.config["data"]["binarisation"] == "new" else "none",
             progress=None, history=run.history, keep_best=False, after_epoch=keeper.after_epoch,
-            **{name: asked[name] for name in OBJECTIVE if name in asked},
+            **{name: asked[name] for name in model.OPTIONS if name in asked},
         )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = f"stopped after {len(rows)} of {asked['epochs']} epochs"

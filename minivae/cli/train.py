@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from minivae import runs
 from minivae.cli import resume, session
 from minivae.cli.options import add_arguments, complete
 from minivae.datasets import LOADERS, Dataset, binarise_splits, load
-from minivae.models import Architecture, smoothed_mean
+from minivae.models import MODELS, smoothed_mean
 from minivae.models.base import Model
 from minivae.optimizers import OPTIMIZERS, Optimizer
 from minivae.runs import Keeper, Training
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     config["training"]["optimizer"] = optimizer.settings()
     session.check(config, dataset)
     _note_scale(dataset, args.likelihood)
-    threads = blas_threads(model, args.batch_size * args.samples)
+    threads = blas_threads(model, args.batch_size * (args.samples or 1))
     name = args.data if args.data in LOADERS else Path(args.data).resolve().stem
     folder = runs.create(args.out, f"{name}-{args.model}")
     card = runs.card(dataset, args.seed, args.device, threads)
@@ -84,12 +85,12 @@ def _data(args: argparse.Namespace) -> Dataset:
 
 
 def _model(args: argparse.Namespace, dataset: Dataset) -> Model:
-    architecture = Architecture(
-        dataset.train.x.shape[1], args.latent, args.hidden, args.activation,
-        args.likelihood, args.variance, args.sigma,
-    )  # fmt: skip
+    kind, asked = MODELS[args.model], vars(args) | {"n_features": dataset.train.x.shape[1]}
+    architecture = kind.Architecture(
+        **{field.name: asked[field.name] for field in fields(kind.Architecture)}
+    )
     mean = smoothed_mean(dataset.train.x)
-    return runs.MODELS[args.model](architecture, mean, args.seed, args.dtype, args.device)
+    return kind(architecture, mean, args.seed, args.dtype, args.device)
 
 
 def _optimizer(args: argparse.Namespace) -> Optimizer:
@@ -103,7 +104,7 @@ def _config(args: argparse.Namespace, n_valid: int) -> dict[str, Any]:
     name = args.data if args.data in LOADERS else str(Path(args.data).resolve())
     data = {"name": name, "validation": n_valid, "binarisation": args.binarisation}
     names = ["epochs", "batch_size", "learning_rate_schedule", "kl_schedule", "clip", "patience"]
-    names += ["seed", *(session.OBJECTIVE if args.model != "ae" else ())]
+    names += ["seed", *MODELS[args.model].OPTIONS]
     return {
         "model": args.model,
         "data": data,

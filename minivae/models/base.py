@@ -1,6 +1,7 @@
 """What every model has: parameters on a device, and the way to and from NumPy arrays."""
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -15,19 +16,31 @@ INITIAL_VALUES = 1
 
 
 class Model:
-    """Networks with parameters; subclasses say which encoder, and which objective.
+    """Networks with parameters; subclasses say which networks, and which objective.
 
-    architecture  `Architecture`, or its fields as keywords.
+    architecture  a value of the class ``Architecture`` of this model.
     data_mean     (D,) mean of the training data, where the decoder's bias starts.
     seed, dtype, device  of the parameters; see `minivae.arrays`.
+
+    A new model is one file: a subclass with an objective, and what differs of the class attributes
+
+    Architecture  the frozen dataclass that determines its networks, saved with the model.
+    OPTIONS       what its objective can be asked for while training, and the defaults.
+    BOUND         those of them that say which bound it is, and so count for held-out data, too.
+    conditional   whether its objective takes a condition ``y`` beside ``x``.
     """
+
+    Architecture: ClassVar[Any] = Architecture
+    OPTIONS: ClassVar[Mapping[str, float | int | str]] = {}
+    BOUND: ClassVar[tuple[str, ...]] = ()
+    conditional: ClassVar[bool] = False
 
     encoder: Layer
     decoder: Layer
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: Any,
         data_mean: np.ndarray | None = None,
         seed: int = 0,
         dtype: str = "float32",
@@ -37,23 +50,41 @@ class Model:
             raise ValueError(f"expected dtype 'float32' or 'float64', got {dtype!r}")
         self.architecture, self.device = architecture, device
         self.likelihood = LIKELIHOODS[architecture.likelihood]
-        self.encoder = self.make_encoder()
-        self.decoder = architecture.decoder(data_mean)
         rng = generator("cpu", seed, 0, INITIAL_VALUES)
-        parts = {"encoder": self.encoder, "decoder": self.decoder}
-        self.parameters = Parameters(parts, rng, dtype, device)
+        self.parameters = Parameters(self.make_parts(data_mean), rng, dtype, device)
+
+    def make_parts(self, data_mean: np.ndarray | None) -> dict[str, Layer]:
+        """The networks by name, in the order of theta; also attributes of the model."""
+        self.encoder = self.make_encoder()
+        self.decoder = self.architecture.decoder(data_mean)
+        return {"encoder": self.encoder, "decoder": self.decoder}
 
     def make_encoder(self) -> Layer:
         """The network that turns x into a code, or into the parameters of q(z|x)."""
         raise NotImplementedError
+
+    def start(self, x: Array, rng: Any) -> None:
+        """Before the first step, with training data x (N, D): for what needs more than a mean."""
+
+    def after_step(self, result: Any) -> None:
+        """After each step of the optimiser: for what is learned without a gradient.
+
+        What it changes must stand in theta, so that it is saved, resumed and put back.
+        """
+
+    def after_epoch(self, rng: Any) -> None:
+        """After each epoch, before held-out data are looked at."""
 
     def objective(self, x: Array, rng: Any, gradient: bool = True, **options: Any) -> Any:
         """The objective of a batch x (B, D), with noise from ``rng``; adds to the gradient."""
         raise NotImplementedError
 
     def means(self, x: Array) -> Array:
-        """The code of each example, (B, D) -> (B, K): the mean of q(z|x), or the point f(x)."""
-        raise NotImplementedError
+        """The code of each example, (B, D) -> (B, K): the mean of q(z|x), or the point f(x).
+
+        Raises  ValueError if the model has no such codes.
+        """
+        raise ValueError(f"a model of the kind {type(self).__name__} has no latent codes")
 
     def decode(self, z: Array) -> Bernoulli | ContinuousBernoulli | Gaussian:
         """p(x|z) for codes z (B, K)."""

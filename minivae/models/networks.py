@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -76,6 +77,11 @@ class Architecture:
             low, high = (math.exp(side * PIXEL_LOGVAR_LIMIT / 2.0) for side in (-1.0, 1.0))
         if not low < self.sigma < high:
             raise ValueError(f"expected sigma between {low:.3g} and {high:.3g}, got {self.sigma}")
+
+    def fewest_weights(self) -> int:
+        """No model of this architecture has fewer parameters: a check before any is made."""
+        widths = (self.n_features, *self.hidden, self.latent)
+        return sum(n_in * n_out for n_in, n_out in pairwise(widths))
 
     def trunk(self, n_in: int, widths: Sequence[int]) -> Stack:
         """Dense layers of the given widths, each followed by the activation."""

@@ -1,6 +1,7 @@
 """The variational autoencoder."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from minivae import objectives
 from minivae.arrays import Array, standard_normal
@@ -17,6 +18,10 @@ class VAE(Model):
     Source  Kingma and Welling (2013); Rezende, Mohamed and Wierstra (2014).
     """
 
+    OPTIONS: ClassVar[Mapping[str, float | int | str]] = {
+        "kl_weight": 1.0, "free_bits": 0.0, "samples": 1,
+    }  # fmt: skip
+
     def make_encoder(self) -> Layer:
         return self.architecture.gaussian_encoder()
 
@@ -31,7 +36,7 @@ class VAE(Model):
 
     def objective(
         self, x: Array, rng: Any, gradient: bool = True, samples: int = 1, **options: float
-    ) -> objectives.Elbo:
+    ) -> Any:
         """The ELBO of x (B, D) with fresh noise; options are kl_weight and free_bits."""
         if samples < 1:
             raise ValueError(f"expected samples of at least 1, got {samples}")

@@ -9,6 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from minivae.plots.pages import BLUE, INK, ORANGE
+from minivae.training import TERMS
 
 
 def latents(
@@ -69,13 +70,8 @@ def kl_per_latent(kl: np.ndarray) -> Figure:
 
 
 def curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """The history of a run: the bound, and the two terms it is made of.
-
-    For an autoencoder, which has no bound, the reconstruction alone.
-    """
-    has_bound = "train_elbo" in history[0]
-    panels = [("elbo", "ELBO"), ("reconstruction", "reconstruction"), ("kl", "KL")]
-    panels = panels if has_bound else panels[1:2]
+    """The history of a run: a panel for each term that it has, the bounds first."""
+    panels = [(term, name) for term, name in TERMS.items() if f"train_{term}" in history[0]]
     figure = Figure(figsize=(3.6 * len(panels) + 0.4, 3.2), layout="constrained")
     epochs = [row["epoch"] for row in history]
     planes = np.atleast_1d(figure.subplots(1, len(panels)))

@@ -29,7 +29,6 @@ from minivae.runs.files import (
 )
 from minivae.runs.folder import card, create, differences, read_history, write_history
 from minivae.runs.loading import (
-    MODELS,
     Training,
     load_data,
     load_run,
@@ -40,7 +39,6 @@ from minivae.runs.loading import (
 
 __all__ = [
     "FORMAT",
-    "MODELS",
     "Keeper",
     "Training",
     "card",

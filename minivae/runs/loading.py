@@ -1,7 +1,6 @@
 """The way back: a model, or a whole training, from its run folder."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,15 +8,12 @@ import numpy as np
 
 from minivae.arrays import Device, dtype_name, like, to_numpy
 from minivae.datasets import Dataset, binarise_splits, load
-from minivae.models import VAE, Architecture, Autoencoder
+from minivae.models import MODELS
 from minivae.models.base import Model
 from minivae.optimizers import OPTIMIZERS, Optimizer
 from minivae.runs.checkpoint import FILE, Expected, Keeper, read_arrays
 from minivae.runs.files import one_line, read_sealed
 from minivae.training import History
-
-MODELS: dict[str, type[Model]] = {"vae": VAE, "ae": Autoencoder}
-
 
 NUMBER = (int, float)
 NOTHING = type(None)
@@ -25,9 +21,6 @@ TRAINING: dict[str, tuple[type, ...]] = {
     "epochs": (int,), "batch_size": (int,), "seed": (int,), "optimizer": (dict,),
     "clip": (*NUMBER, NOTHING), "patience": (int, NOTHING),
     "learning_rate_schedule": (str,), "kl_schedule": (str,),
-}  # fmt: skip
-OBJECTIVE: dict[str, tuple[type, ...]] = {
-    "kl_weight": NUMBER, "free_bits": NUMBER, "samples": (int,),
 }  # fmt: skip
 CARD: dict[str, tuple[type, ...]] = {
     "device": (str,), "data_sha256": (str,), "blas_kernel": (str,), "blas_threads": (int, NOTHING),
@@ -81,10 +74,14 @@ def load_training(folder: str | Path, device: Device = "cpu") -> Training:
     config, progress = _read_config(folder), _read_progress(folder)
     card = read_card(folder)
     asked = config.get("training", {})
-    there = {name: kinds for name, kinds in OBJECTIVE.items() if name in asked}
-    _require_fields(folder / "config.json", asked, TRAINING | there)
     last, best = progress["last"], progress["best"]
     model = _model(folder, config, last, device)
+    options = {
+        name: NUMBER if isinstance(default, float) else (type(default),)
+        for name, default in model.OPTIONS.items()
+        if name in asked
+    }
+    _require_fields(folder / "config.json", asked, TRAINING | options)
     arrays = read_arrays(folder, last, _expected(model, last))
     theta = model.parameters.theta
     theta[...] = like(_vector(model, arrays, ""), theta)
@@ -210,12 +207,12 @@ def _model(
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        architecture = Architecture(**config["architecture"])
-        widths = (architecture.n_features, *architecture.hidden, architecture.latent)
+        kind = MODELS[config["model"]]
+        architecture = kind.Architecture(**config["architecture"])
         # A wrong number must not fill the memory before it is found to be wrong.
-        if 4 * sum(a * b for a, b in pairwise(widths)) > size:
+        if 4 * architecture.fewest_weights() > size:
             raise ValueError("asks for more parameters than the checkpoint holds")
-        return MODELS[config["model"]](architecture, dtype=config["dtype"], device=device)
+        return kind(architecture, dtype=config["dtype"], device=device)
     except (KeyError, TypeError, ValueError) as error:
         path = folder / "config.json"
         raise ValueError(f"{path}: not a run's configuration ({one_line(error)})") from None

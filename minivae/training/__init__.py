@@ -5,7 +5,7 @@ history.py   History, one row for each epoch; Meter, means over many batches
 failure.py   which layer or term was the first that was not finite
 """
 
-from minivae.training.history import History, Meter, Row
+from minivae.training.history import TERMS, History, Meter, Row, score
 from minivae.training.loop import (
     BINARISE,
     NOISE,
@@ -18,6 +18,7 @@ from minivae.training.loop import (
 )
 
 __all__ = [
+    "TERMS",
     "BINARISE",
     "NOISE",
     "SHUFFLE",
@@ -28,5 +29,6 @@ __all__ = [
     "batches",
     "blas_threads",
     "evaluate_objective",
+    "score",
     "train",
 ]

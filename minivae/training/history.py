@@ -8,7 +8,15 @@ from minivae.arrays import Array, copy, namespace, to_numpy
 
 Row = dict[str, float]
 
-CRITERIA = ("valid_elbo", "valid_reconstruction")
+TERMS = {
+    "iwae": "IWAE bound",
+    "elbo": "ELBO",
+    "reconstruction": "reconstruction",
+    "kl": "KL",
+}
+"""The terms of objectives that are shown, in this order, and what they are called."""
+
+CRITERIA = ("valid_iwae", "valid_elbo", "valid_reconstruction")
 """What says which epoch was the best, the first of these that there is; higher is better."""
 
 

@@ -10,7 +10,7 @@ same seed gives the same run, and a run that was interrupted needs no saved gene
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 
 from minivae import blas
-from minivae.arrays import Array, copy, generator, in_memory, like, namespace
+from minivae.arrays import Array, copy, generator
 from minivae.datasets import binarise
 from minivae.distributions import Bernoulli
 from minivae.models.base import Model
 from minivae.optimizers import Adam, Optimizer, clip_by_global_norm
+from minivae.training.batches import Fetch, batches, conditions, fetcher, is_grey
 from minivae.training.failure import check_state, nothing_lost
 from minivae.training.history import History, Meter, Row
 
 SHUFFLE, NOISE, BINARISE, VALIDATION = 2, 3, 4, 5  # purposes; 1 is the initial theta
+START, RENEW = 8, 9  # of `Model.start` and `Model.after_epoch`
 
 Schedule = Callable[[int], float]
 """A factor for each optimiser step, counted from 0; see `minivae.schedules`."""
@@ -50,6 +52,8 @@ def train(
     x: np.ndarray,
     valid_x: np.ndarray | None = None,
     *,
+    y: np.ndarray | None = None,
+    valid_y: np.ndarray | None = None,
     epochs: int = 10,
     batch_size: int = 128,
     optimizer: Optimizer | None = None,
@@ -70,6 +74,7 @@ def train(
     x, valid_x    (N, D) NumPy arrays; valid_x may be None or empty.  They are moved to the model's
                   device once, in its dtype.  An ``x`` whose rows are still on a disk (a memory map,
                   `minivae.datasets.Streamed`) stays there, and each batch is fetched by itself.
+    y, valid_y    (N, C) the conditions of a conditional model, beside x and valid_x.
     epochs        in all, those of ``history`` included.
     optimizer     Adam with its defaults if None.
     learning_rate_schedule, kl_schedule
@@ -85,7 +90,8 @@ def train(
                   it the epochs count from 1, and a second call repeats the noise of the first.
     after_epoch   called with each row of the history.
     options       go to the model's objective while training: kl_weight, free_bits, samples.
-                  Validation uses the plain objective: weights and floors do not leak into it.
+                  Validation uses the plain objective: weights and floors do not leak into it, only
+                  what says which bound it is (``model.BOUND``).
     Raises        ValueError for sizes below 1 or an x of another width; FloatingPointError if the
                   loss is not finite, which names the layer or term that failed first.  Model,
                   optimiser and history are then as they were after the last good epoch.
@@ -98,11 +104,13 @@ def train(
     )  # fmt: skip
     few = blas_threads(model, batch_size * options.get("samples", 1))
     model.check(x)
-    fetch = _fetcher(model, x)
-    held_out = None
+    fetch = fetcher(model, x, conditions(model, x, y))
+    held_out, held_out_y = None, None
     if valid_x is not None and len(valid_x):
         held_out = model.array(model.check(valid_x))
-    if model.likelihood is Bernoulli and binarisation != "new" and _is_grey(x[:1000]):
+        held_out_y = conditions(model, valid_x, valid_y)
+    bound = {name: options[name] for name in model.BOUND if name in options}
+    if model.likelihood is Bernoulli and binarisation != "new" and is_grey(x[:1000]):
         warnings.warn(
             "grey pixels under a Bernoulli: the numbers are no likelihood; "
             "binarisation='new' draws black and white",
@@ -112,6 +120,8 @@ def train(
         model.parameters.theta[...] = history.last_theta
         history.last_theta = None
     first = len(history.rows)
+    if first == 0:
+        model.start(x, generator("cpu", seed, 0, START))
     with _bar(first, epochs, len(x), progress) as bar, blas.threads(few):
         for epoch in range(first, epochs):
             if patience is not None and history.stale >= patience:
@@ -121,10 +131,13 @@ def train(
             one_epoch = partial(_one_epoch, model, fetch, len(x), epoch, optimizer, plan)
             with nothing_lost(model.parameters, optimizer, history, one_epoch):
                 means = one_epoch(bar)
+                model.after_epoch(generator("cpu", seed, epoch, RENEW))
                 row: Row = {"epoch": epoch + 1, **_prefixed("train", means)}
                 if held_out is not None:
                     rng = generator(model.device, seed, 0, VALIDATION)  # the same every epoch
-                    row |= _prefixed("valid", evaluate_objective(model, held_out, rng))
+                    row |= _prefixed(
+                        "valid", evaluate_objective(model, held_out, rng, y=held_out_y, **bound)
+                    )
                 check_state(model.parameters, optimizer)
                 row["seconds"] = time.perf_counter() - start
                 history.add(row, model.parameters.theta)
@@ -136,12 +149,24 @@ def train(
     return history
 
 
-def evaluate_objective(model: Model, x: Array, rng: Any, batch_size: int = 500) -> dict[str, float]:
-    """The plain objective's terms, averaged over ``x`` (N, D), in nats per example."""
+def evaluate_objective(
+    model: Model,
+    x: Array,
+    rng: Any,
+    batch_size: int = 500,
+    y: Array | None = None,
+    **options: Any,
+) -> dict[str, float]:
+    """The plain objective's terms, averaged over ``x`` (N, D), in nats per example.
+
+    y        (N, C) the conditions of a conditional model.
+    options  of the objective; none for the plain one.
+    """
     meter = Meter()
     for start in range(0, x.shape[0], batch_size):
         stop = min(start + batch_size, x.shape[0])
-        meter.add(model.objective(x[start:stop, :], rng, gradient=False))
+        given = {} if y is None else {"y": y[start:stop, :]}
+        meter.add(model.objective(x[start:stop, :], rng, gradient=False, **given, **options))
     return meter.means()
 
 
@@ -154,15 +179,9 @@ def blas_threads(model: Model, rows: int) -> int | None:
     return blas.worthwhile_threads(rows * max(math.prod(view.shape) for view in views))
 
 
-def batches(n: int, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """The indices 0..n-1 in random order, in batches; the last one may be smaller."""
-    order = rng.permutation(n)
-    return (order[i : i + batch_size] for i in range(0, n, batch_size))
-
-
 def _one_epoch(
     model: Model,
-    fetch: Callable[[np.ndarray], Array],
+    fetch: Fetch,
     n: int,
     epoch: int,
     optimizer: Optimizer,
@@ -181,9 +200,10 @@ def _one_epoch(
     try:
         for step, rows in enumerate(batches(n, plan.batch_size, order)):
             now = epoch * steps + step
-            batch = binarise(fetch(rows), plan.binarisation, pixels)
+            x, given = fetch(rows)
+            x = binarise(x, plan.binarisation, pixels)
             parameters.zero_grad()
-            result = model.objective(batch, noise, **_scheduled(plan, now))
+            result = model.objective(x, noise, **given, **_scheduled(plan, now))
             meter.add(result)
             if look is not None:
                 look(step, result)
@@ -192,6 +212,7 @@ def _one_epoch(
             if plan.learning_rate_schedule is not None:
                 optimizer.learning_rate = rate * plan.learning_rate_schedule(now)
             optimizer.step(parameters.theta, parameters.grad)
+            model.after_step(result)
             if bar is not None:
                 if step % every == 0:
                     bar.set_postfix_str(_shown(meter.means()), refresh=False)
@@ -202,14 +223,6 @@ def _one_epoch(
     if bar is not None:
         bar.set_postfix_str(_shown(means))
     return means
-
-
-def _fetcher(model: Model, x: Any) -> Callable[[np.ndarray], Array]:
-    """Rows of the data on the model's device: all moved there now, or a batch at a time."""
-    if not in_memory(x):
-        return lambda rows: model.array(x[rows])
-    data = model.array(x)
-    return lambda rows: namespace(data).take(data, like(rows, data), axis=0)
 
 
 def _scheduled(plan: Plan, step: int) -> dict[str, Any]:
@@ -230,10 +243,6 @@ def _check_sizes(
         raise ValueError(f"expected clip positive, got {clip}")
     if patience is not None and (valid_x is None or not len(valid_x)):
         raise ValueError("patience needs held-out data to watch: expected valid_x, got none")
-
-
-def _is_grey(x: np.ndarray) -> bool:
-    return bool(((x != 0.0) & (x != 1.0)).any())
 
 
 def _bar(first: int, epochs: int, n: int, progress: bool | None) -> Any:

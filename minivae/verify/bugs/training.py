@@ -79,7 +79,7 @@ def weight_in_the_bound() -> Plant:
 def weight_in_validation() -> Plant:
     """The held-out bound is charged with the training's KL weight."""
 
-    def wrong(model: Any, x: Any, rng: Any, batch_size: int = 500) -> Any:
+    def wrong(model: Any, x: Any, rng: Any, batch_size: int = 500, **_: Any) -> Any:
         result = model.objective(x, rng, gradient=False)
         return {"elbo": float((result.reconstruction - 0.1 * result.kl.sum(axis=-1)).mean())}
 
