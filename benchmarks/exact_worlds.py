@@ -76,7 +76,8 @@ def trained(name: str, x: np.ndarray, K: int, tolerance: float, table: Table,
     seconds = f"{time.perf_counter() - start:.0f} s"
     reached = float(np.mean(exact.as_world(model).log_prob(x)))
     best = exact.max_log_likelihood(exact.Spectrum.of(x).eigenvalues, K)
-    table.row(f"{name}, K = {K}: {reached:.7g} of {best:.7g}", best - reached, tolerance, seconds)
+    short = best - reached if best - reached > -1e-9 else math.inf  # above the maximum: impossible
+    table.row(f"{name}, K = {K}: {reached:.7g} of {best:.7g}", short, tolerance, seconds)
 
 
 def quadrature(table: Table) -> None:

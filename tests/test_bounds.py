@@ -267,3 +267,9 @@ def test_on_a_strict_device_and_in_float32() -> None:
     here.parameters.bind(here.parameters.theta.astype(np.float32))
     single = importance_likelihood(here, x, rng(1), 4)
     assert single.log_evidence.dtype == single.ess.dtype == np.float64
+
+
+def test_sizes_may_be_an_array() -> None:
+    model = VAE(Architecture(4, 1, (2,)), dtype="float64")
+    found = iwae_bounds(model, np.ones((2, 4)), np.random.default_rng(0), 2 ** np.arange(3))
+    assert list(found) == [1, 2, 4]

@@ -439,9 +439,28 @@ def test_the_errors_are_what_repetition_shows(kind: str) -> None:
 
 
 def test_estimates_that_do_not_vary() -> None:
-    signal = Signal.of(np.array([[0.0, 2.0, -2.0, 1e-200]] * 3))
-    assert signal.snr.tolist() == [0.0, math.inf, math.inf, math.inf]
+    signal = Signal.of(np.array([[0.0, 2.0, -2.0, 1e-200, 0.1]] * 5))
+    assert signal.snr.tolist() == [0.0, math.inf, math.inf, math.inf, math.inf]
     assert not signal.snr_error.any() and not signal.variance.any()
+
+
+def test_a_nan_is_no_signal() -> None:
+    signal = Signal.of(np.array([[1.0, 3.0], [math.nan, 4.0], [2.0, 5.0], [1.0, 7.0]]))
+    assert np.isnan([getattr(signal, name)[0] for name in vars(signal)]).all()
+    assert np.isfinite([getattr(signal, name)[1] for name in vars(signal)]).all()
+
+
+def test_few_estimates_have_no_error_of_their_variance() -> None:
+    for N in (2, 3, 4):
+        signal = Signal.of(rng().normal(size=(N, 3)))
+        assert np.isnan(signal.variance_error).all() == np.isnan(signal.snr_error).all() == (N < 4)
+        assert np.isfinite(signal.snr).all() and np.isfinite(signal.mean_error).all()
+
+
+def test_many_estimates_in_float32_keep_their_mean() -> None:
+    draws = rng().normal(1.0, 0.01, size=(1_000_000, 1)).astype(np.float32)
+    signal = Signal.of(draws)
+    assert abs(signal.mean[0] - draws.astype(np.float64).mean()) < 1e-12
 
 
 # ---- shapes, types, errors ----
@@ -477,7 +496,7 @@ def test_shapes_and_types(S: int, N: int, K: int, dtype: str) -> None:
     if N > 1:
         signal = Signal.of(pathwise(q, f.slope, eps)[0])
         assert signal.snr.shape == signal.snr_error.shape == (K,)
-        assert signal.snr.dtype == signal.variance_error.dtype == dtype
+        assert signal.snr.dtype == signal.variance_error.dtype == "d"  # a report, whatever it is of
 
 
 @given(S=st.integers(2, 4), K=st.integers(1, 3))

@@ -107,11 +107,19 @@ def test_logits_are_relative() -> None:
 @pytest.mark.parametrize("name", ["log_prior", "log_likelihood", "log_q", "log_data"])
 def test_a_table_that_is_no_distribution_is_refused(name: str) -> None:
     world = by_hand()
-    for change in (0.01, -0.01, math.nan):
+    for change, words in (
+        (0.01, "distributions"), (-0.01, "distributions"),
+        (math.nan, "finite logarithms"), (-math.inf, "finite logarithms"),
+    ):  # fmt: skip
         table = getattr(world, name).copy()
         table.ravel()[0] += change
-        with pytest.raises(ValueError, match=f"expected {name} to hold distributions"):
+        with pytest.raises(ValueError, match=f"expected {name} to hold {words}"):
             replace(world, **{name: table})
+
+
+def test_a_likelihood_without_columns_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected log_likelihood of shape \(X, Z\), got \(3,\)"):
+        replace(by_hand(), log_likelihood=np.zeros(3))
 
 
 @pytest.mark.parametrize(

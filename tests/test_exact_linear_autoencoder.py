@@ -53,6 +53,7 @@ def test_angles_that_were_built_in(seed: int, L: int, more: int, spare: int) -> 
         (np.ones((2, 3)), np.eye(3)[:1], "linearly independent rows"),
         (np.eye(3), np.zeros((1, 3)), "linearly independent rows"),
         (np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.eye(2), "linearly independent rows"),
+        (np.array([[1.0, 3.0], [0.1, 0.3]], np.float32), np.eye(2, dtype=np.float32), "dependent"),
     ],
 )
 def test_what_spans_no_space_is_refused(A: np.ndarray, B: np.ndarray, words: str) -> None:
@@ -133,3 +134,8 @@ def test_a_trained_autoencoder_spans_the_principal_subspace(K: int) -> None:
     W = parameters.views(parameters.theta)["decoder.mu.W"]
     assert principal_angles(W, s.axes[:K]).max() < 1e-6
     assert abs(W @ W.T - np.eye(K)).max() > 0.1  # the span, and not the axes themselves
+
+
+def test_the_lengths_of_rows_say_nothing_about_their_span() -> None:
+    A = np.eye(3)[:2] * np.array([[1.0], [1e-13]])
+    assert np.allclose(principal_angles(A, np.eye(3)[:2]), 0.0, atol=1e-15)

@@ -361,3 +361,11 @@ def test_em_refuses_data_without_noise() -> None:
         run_em(x, 2, 1000, np.random.default_rng(0))
     with pytest.raises(ValueError, match="examples that differ"):
         run_em(np.ones((4, 3)), 1, 5, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("value", "D"), [(0.1, 3), (0.3, 64), (1e6, 5)])
+def test_identical_examples_have_no_variance(value: float, D: int) -> None:
+    spectrum = Spectrum.of(np.full((1000, D), value))
+    assert not spectrum.eigenvalues.any()
+    with pytest.raises(ValueError, match="noise variance is 0"):
+        max_log_likelihood(spectrum.eigenvalues, 0)

@@ -183,3 +183,15 @@ def test_wrong_input_is_refused(values: list, level: float, latent: int, words: 
 def test_a_distortion_that_no_level_has_is_refused(distortion: float) -> None:
     with pytest.raises(ValueError, match=r"above 0 and at most 3\.0, got"):
         water_level(np.array([2.0, 1.0]), distortion)
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "level"),
+    [([1e9, 1e-9, 1e-9, 1e-9], 1e-8), ([1.0, 1e-20], 1.5e-20), ([1e17, 1.0], 3.0)],
+)
+def test_a_large_eigenvalue_does_not_swallow_the_small_ones(
+    eigenvalues: list[float], level: float
+) -> None:
+    values = np.array(eigenvalues)
+    distortion = float(np.minimum(values, level).sum())
+    assert water_level(values, distortion) == pytest.approx(level, rel=1e-12)

@@ -184,3 +184,12 @@ def test_the_standard_error_is_the_spread_of_means() -> None:
     errors = [Estimate.of(g).standard_error for g in groups]
     # Both are 1/5 to within a few per cent with 2,000 groups.
     assert abs(np.mean(errors) / groups.mean(axis=1).std() - 1) < 0.05
+
+
+def test_grey_pixels_under_a_bernoulli_are_noticed() -> None:
+    model = VAE(Architecture(4, 1, (2,)), dtype="float64")
+    x = np.full((2, 4), 0.3)
+    with pytest.warns(UserWarning, match="no likelihood"):
+        estimate_likelihood(model, x, np.random.default_rng(0), 2)
+    with pytest.warns(UserWarning, match="no likelihood"):
+        exact_evidence(model, x, 0.1)

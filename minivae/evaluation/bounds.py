@@ -120,8 +120,9 @@ def iwae_bounds(
             examples.  For the smaller sizes it is the mean over the k / j groups of `split_bounds`.
     Raises  ValueError, one line, for other sizes; the rest as `estimate_likelihood`.
     """
+    sizes = [int(j) for j in sizes]
     if not sizes or min(sizes) < 1 or any(max(sizes) % j for j in sizes):
-        raise ValueError(f"expected sizes of at least 1 that divide the largest, got {list(sizes)}")
+        raise ValueError(f"expected sizes of at least 1 that divide the largest, got {sizes}")
     batches = draws(model, x, rng, max(sizes), progress)
     parts = [split_bounds(log_w, sizes) for _, _, log_w in batches]
     return {j: np.concatenate([part[j] for part in parts]) for j in sizes}

@@ -47,8 +47,9 @@ def pathwise(q: Gaussian, slope: Function, eps: Array) -> Pair:
 
         d/dmu E f(mu + sigma eps) = E[ f'(z) dz/dmu ],   dz/dmu = 1,   dz/dlogvar = sigma eps / 2
 
-    Unbiased if f is differentiable almost everywhere *and continuous*.  Of a step it sees nothing:
-    f' = 0 wherever a draw falls, and the estimate is 0.
+    Unbiased if f is the integral of its derivative, as where its slope is bounded on every bounded
+    set: a ReLU may have kinks, but there may be no step.  Of a step it sees nothing: f' = 0
+    wherever a draw falls, and the estimate is 0.
 
     slope   f', (S, N, K) -> (S, N, K).
     Shapes  q.mu and q.logvar (K,) or (N, K); eps (S, N, K), result two (N, K).
@@ -280,6 +281,9 @@ class Signal:
 
     The signal-to-noise ratio is |R|.  Being positive it cannot report 0: a gradient without any
     signal shows about 1/sqrt(N).  Where all N estimates are equal it is inf, or 0 if they are zero.
+
+    The errors of s^2 and R are asymptotic: from N = 100 or so on they mean what they say.  Below
+    N = 4 they are nan, because so few estimates have no kurtosis to speak of.
     """
 
     mean: Array
@@ -291,29 +295,32 @@ class Signal:
 
     @classmethod
     def of(cls, estimates: Array) -> "Signal":
-        """From N independent estimates, (N, ...).
+        """From N independent estimates, (N, ...); all in float64.  A nan among them stays one.
 
         Raises  ValueError if there are fewer than 2.
         """
         xp, N = namespace(estimates), estimates.shape[0]
         if N < 2:
             raise ValueError(f"expected at least 2 estimates, got {N}")
-        mean = xp.mean(estimates, axis=0)
+        equal = xp.max(estimates, axis=0) == xp.min(estimates, axis=0)
+        mean = xp.sum(estimates, axis=0, dtype=xp.float64) / N
         r = estimates - mean
-        variance = xp.sum(r * r, axis=0) / (N - 1)
-        s, zero = xp.sqrt(variance), xp.zeros_like(mean)
-        unit = xp.where(s > 0.0, s, zero + 1.0)  # where all are equal, r is 0 in any unit
+        zero = xp.zeros_like(mean)
+        variance = xp.where(equal, zero, xp.sum(r * r, axis=0) / (N - 1))
+        s = xp.sqrt(variance)
+        unit = xp.where(equal, zero + 1.0, s)
         t, R = r / unit, mean / unit
         m2, m3, m4 = (xp.mean(t**power, axis=0) for power in (2, 3, 4))
         snr_variance = 1.0 - R * m3 + 0.25 * R * R * (m4 - m2 * m2)
         certain = xp.where(mean == 0.0, zero, zero + math.inf)
+        few = zero + (math.nan if N < 4 else 0.0)
         return cls(
             mean,
             s / math.sqrt(N),
             variance,
-            variance * xp.sqrt(xp.maximum(m4 - m2 * m2, zero) / N),
-            xp.where(s > 0.0, xp.abs(R), certain),
-            xp.where(s > 0.0, xp.sqrt(xp.maximum(snr_variance, zero) / N), zero),
+            variance * xp.sqrt(xp.maximum(m4 - m2 * m2, zero) / N) + few,
+            xp.where(equal, certain, xp.abs(R)),
+            xp.where(equal, zero, xp.sqrt(xp.maximum(snr_variance, zero) / N)) + few,
         )
 
     def bias(self, truth: Array) -> Array:

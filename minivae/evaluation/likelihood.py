@@ -105,6 +105,7 @@ def draws(
     if n_samples < 1:
         raise ValueError(f"expected n_samples of at least 1, got {n_samples}")
     model.check(x)
+    model.warn_if_grey(x)
     per_batch = max(1, min(100, ROWS // min(n_samples, ROWS)))
     for start in range(0, len(x), per_batch):
         batch = model.array(x[start : start + per_batch])

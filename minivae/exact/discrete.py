@@ -26,11 +26,12 @@ class DiscreteWorld:
     log_q           (X, Z)  log q(z|x): every row is a distribution over z
     log_data        (X,)    log of the fraction of the data that is x
 
-    Logarithms, because a probability of e^-800 is 0 as a number, and 0 log 0 is no number.
+    Logarithms, because a probability of e^-800 is 0 as a number, and 0 log 0 is no number.  For the
+    same reason a probability of exactly 0 is refused; -1e4 is as good as minus infinity.
 
     Unit    nats.
-    Raises  ValueError, one line, for tables that do not fit each other, or that are no
-            distributions.
+    Raises  ValueError, one line, for tables that do not fit each other, that hold an infinity, or
+            that are no distributions.
     """
 
     log_prior: Array
@@ -39,6 +40,9 @@ class DiscreteWorld:
     log_data: Array
 
     def __post_init__(self) -> None:
+        if self.log_likelihood.ndim != 2:
+            got = self.log_likelihood.shape
+            raise ValueError(f"expected log_likelihood of shape (X, Z), got {got}")
         X, Z = self.log_likelihood.shape
         shapes = {"log_prior": (Z,), "log_q": (X, Z), "log_data": (X,)}
         for name, shape in shapes.items():
@@ -48,6 +52,10 @@ class DiscreteWorld:
                     f"expected {name} of shape {shape} beside log_likelihood of shape {(X, Z)}, "
                     f"got {got}"
                 )
+        for name in ("log_likelihood", *shapes):
+            table = getattr(self, name)
+            if not bool(namespace(table).all(namespace(table).isfinite(table))):
+                raise ValueError(f"expected {name} to hold finite logarithms, got log 0 or a nan")
         for name, axis in (("log_prior", 0), ("log_likelihood", 0), ("log_q", 1), ("log_data", 0)):
             _check_sums(name, logsumexp(getattr(self, name), axis=axis))
 

@@ -90,10 +90,13 @@ def as_autoencoder(spectrum: Spectrum, kept: Sequence[int]) -> Autoencoder:
 
 
 def _orthonormal(A: Array) -> Array:
-    """Orthonormal rows with the span of those of A (K, D)."""
+    """Orthonormal rows with the span of those of A (K, D), whatever their lengths."""
     xp = namespace(A)
-    Q, triangle = xp.linalg.qr(A.T)
-    size = xp.abs(xp.diagonal(triangle))
-    if len(A) > A.shape[1] or not bool((size > 1e-12 * xp.max(size)).all()):
+    length = xp.sqrt(xp.sum(A * A, axis=1))
+    if len(A) > A.shape[1] or not bool((length > 0.0).all()):
+        raise ValueError("expected linearly independent rows")
+    Q, triangle = xp.linalg.qr((A / length[:, None]).T)
+    size = xp.abs(xp.diagonal(triangle))  # what each row adds to those before it, of its length 1
+    if not bool((size > 100.0 * float(xp.finfo(A.dtype).eps)).all()):
         raise ValueError("expected linearly independent rows")
     return Q.T

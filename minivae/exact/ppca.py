@@ -70,7 +70,8 @@ class Spectrum:
         rows come in blocks, each set under the triangle of those before it: (T; block)^T (T; block)
         is T^T T + block^T block, so the triangle of the pile has the products of all of them.
 
-        Singular values below the rounding of the largest, s_1 max(N, D) 2^-52, are set to 0.
+        Singular values below the rounding of the largest, or of the mean that was taken off, are
+        set to 0: below max(N, D) 2^-52 times s_1, or times sqrt(N) |b|.
 
         Raises  ValueError unless x is (N, D), N and D at least 1, and finite.
         """
@@ -86,7 +87,8 @@ class Spectrum:
             block = x[start : start + ROWS].astype(xp.float64) - mean
             triangle = xp.linalg.qr(xp.concatenate([triangle, block]), mode="r")
         _, s, axes = xp.linalg.svd(triangle, full_matrices=False)
-        s = s * (s > s[0] * max(N, D) * 2.0**-52)
+        largest = max(float(s[0]), math.sqrt(N * float(mean @ mean)))
+        s = s * (s > largest * max(N, D) * 2.0**-52)
         eigenvalues = xp.zeros(D)
         eigenvalues[: len(s)] = s * s / N
         return cls(mean, eigenvalues, axes)

@@ -129,7 +129,8 @@ def exact_bound(
 def _prepared(model: VAE, x: np.ndarray) -> tuple[VAE, np.ndarray]:
     if not isinstance(model, VAE):
         raise TypeError(f"expected a VAE, got {type(model).__name__}: it has no p(z)")
-    return model.twin("float64"), model.check(x).astype(np.float64)
+    model.warn_if_grey(model.check(x))
+    return model.twin("float64"), x.astype(np.float64)
 
 
 def _smooth(model: VAE) -> bool:

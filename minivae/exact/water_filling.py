@@ -121,7 +121,8 @@ def water_level(eigenvalues: Array, distortion: float) -> float:
     D, total = len(ascending), float(xp.sum(ascending))
     if not 0.0 < distortion <= total * (1.0 + 1e-12):  # a sum of what was measured may round up
         raise ValueError(f"expected a distortion above 0 and at most {total}, got {distortion}")
-    drowned = xp.cumsum(ascending) - ascending  # the sum of the i smallest, i = 0 .. D - 1
+    # The sum of the i smallest, i = 0 .. D - 1; cumsum(l) - l would lose them beside a large l.
+    drowned = xp.concatenate([xp.zeros(1), xp.cumsum(ascending)[:-1]])
     left = xp.arange(D, 0, -1)
     enough = drowned + left * ascending >= distortion
     i = int(xp.argmax(enough)) if bool(enough.any()) else D - 1

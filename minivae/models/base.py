@@ -1,5 +1,6 @@
 """What every model has: parameters on a device, and the way to and from NumPy arrays."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,10 @@ from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.models.networks import LIKELIHOODS, Architecture
 from minivae.parameters import Layer, Parameters
 
+GREY = (
+    "grey pixels under a Bernoulli: the numbers are no likelihood; "
+    "binarisation='new' draws black and white"
+)
 INITIAL_VALUES = 1
 """The purpose, in the key (seed, epoch, purpose) of the generator, of a model's first theta."""
 
@@ -126,6 +131,11 @@ class Model:
             name = "Bernoulli" if self.likelihood is Bernoulli else "continuous Bernoulli"
             require_unit_interval(x, f"a {name}")
         return x
+
+    def warn_if_grey(self, x: Array, stacklevel: int = 3) -> None:
+        """A warning if a Bernoulli is to score grey values: the number would be no likelihood."""
+        if self.likelihood is Bernoulli and bool(((x[:1000] != 0.0) & (x[:1000] != 1.0)).any()):
+            warnings.warn(GREY, stacklevel=stacklevel)
 
     def twin(self, dtype: str | None = None) -> Self:
         """A model with the same numbers in its own theta and a grad of its own.

@@ -43,8 +43,3 @@ def conditions(model: Model, x: Any, y: np.ndarray | None) -> Array | None:
     if y.ndim != 2 or len(y) != len(x):
         raise ValueError(f"expected conditions of shape ({len(x)}, C), got {y.shape}")
     return model.array(y)
-
-
-def is_grey(x: np.ndarray) -> bool:
-    """Whether a value is neither 0 nor 1."""
-    return bool(((x != 0.0) & (x != 1.0)).any())

@@ -9,7 +9,6 @@ same seed gives the same run, and a run that was interrupted needs no saved gene
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +19,9 @@ import numpy as np
 from minivae import blas
 from minivae.arrays import Array, copy, generator
 from minivae.datasets import binarise
-from minivae.distributions import Bernoulli
 from minivae.models.base import Model
 from minivae.optimizers import Adam, Optimizer, clip_by_global_norm
-from minivae.training.batches import Fetch, batches, conditions, fetcher, is_grey
+from minivae.training.batches import Fetch, batches, conditions, fetcher
 from minivae.training.failure import check_state, nothing_lost
 from minivae.training.history import History, Meter, Row
 
@@ -110,12 +108,8 @@ def train(
         held_out = model.array(model.check(valid_x))
         held_out_y = conditions(model, valid_x, valid_y)
     bound = {name: options[name] for name in model.BOUND if name in options}
-    if model.likelihood is Bernoulli and binarisation != "new" and is_grey(x[:1000]):
-        warnings.warn(
-            "grey pixels under a Bernoulli: the numbers are no likelihood; "
-            "binarisation='new' draws black and white",
-            stacklevel=2,
-        )
+    if binarisation != "new":
+        model.warn_if_grey(x)
     if history.last_theta is not None:  # where the training stood, before it went back to the best
         model.parameters.theta[...] = history.last_theta
         history.last_theta = None
