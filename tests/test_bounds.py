@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from oracles import linear_gaussian, make_model, scalar_vae
 
-from minivae import VAE, Autoencoder, Estimate, estimate_likelihood
+from minivae import VAE, Architecture, Autoencoder, Estimate, estimate_likelihood
 from minivae.evaluation import (
     ImportanceEstimate,
     importance_likelihood,

@@ -15,9 +15,10 @@ from oracles import (
     scalar_vae,
 )
 
-from minivae import VAE, Estimate, estimate_likelihood, objectives
+from minivae import VAE, Architecture, Estimate, estimate_likelihood, objectives
 from minivae.distributions import Gaussian
 from minivae.evaluation.likelihood import ROWS, log_weights
+from minivae.exact import exact_evidence
 from minivae.numerics import log_mean_exp
 
 
