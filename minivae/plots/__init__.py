@@ -6,13 +6,19 @@
     pictures.py    samples, reconstructions, the manifold of two latents
     paths.py       walks through the codes: interpolations, traversals
     curves.py      numbers: the latents, their KL, the history of a run
+    factors.py     known factors, and what each latent says about them
+    compression.py bytes of a code against the error
+    holes.py       the density of the codes, and lines that cross it
     animation.py   figures one after the other, as a GIF
 
 Pictures of images show the mean of p(x|z), grey where the model is in doubt, and say so.
 """
 
 from minivae.plots.animation import gif
+from minivae.plots.compression import compression
 from minivae.plots.curves import curves, kl_per_latent, latents
+from minivae.plots.factors import factor_shares, rotation
+from minivae.plots.holes import holes
 from minivae.plots.pages import mosaic
 from minivae.plots.paths import cells, interpolation, traversal
 from minivae.plots.pictures import MEANS, manifold, reconstructions, samples
@@ -20,14 +26,18 @@ from minivae.plots.pictures import MEANS, manifold, reconstructions, samples
 __all__ = [
     "MEANS",
     "cells",
+    "compression",
     "curves",
+    "factor_shares",
     "gif",
+    "holes",
     "interpolation",
     "kl_per_latent",
     "latents",
     "manifold",
     "mosaic",
     "reconstructions",
+    "rotation",
     "samples",
     "traversal",
 ]
