@@ -1,6 +1,7 @@
 """The benchmarks run, name whom they leave out, and refuse to compare what differs."""
 
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -189,3 +190,47 @@ def test_anonymous_memory_is_that_of_arrays_and_not_of_maps(
         end = time.monotonic() + 10.0
         while most[0] < before + 40e6:  # the watch sees it, sooner or later
             assert held.sum() == 8_000_000 and time.monotonic() < end
+
+
+# ---- the sweep of beta against Shannon's curve ----
+
+
+@pytest.fixture(scope="module")
+def exact_worlds() -> ModuleType:
+    """The script under another name: a module of the tests has its own."""
+    path = SCRIPT.with_name("exact_worlds.py")
+    spec = importlib.util.spec_from_file_location("benchmark_of_exact_worlds", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_linear_vaes_reach_shannons_curve(
+    exact_worlds: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """In four dimensions; and a curve that is wrong by a hundredth is noticed, row by row."""
+    signs = np.array([[a, b, a * b, a * b * c] for a in (1, -1) for b in (1, -1) for c in (1, -1)])
+    x = signs * np.sqrt([0.4, 0.3, 0.04, 0.02])
+    monkeypatch.setattr(exact_worlds, "BETAS", (2.0,))
+    monkeypatch.setattr(exact_worlds, "SPARE", 1)
+    train = exact_worlds.exact.train_exactly
+    monkeypatch.setattr(
+        exact_worlds.exact,
+        "train_exactly",
+        lambda m, d, kl_weight, **_: train(m, d, 900, 0.1, kl_weight),
+    )
+    table = exact_worlds.Table()
+    exact_worlds.beta_sweep(x, table)
+    assert table.failed == 0, capsys.readouterr().out
+    assert "trained: 2 of 3 latents in use, Shannon's 2" in capsys.readouterr().out
+    exact_worlds.on_the_curve("trained: rate", 1.23442, 1.2339, 4, table)
+    assert table.failed == 1 and "1.234, Shannon's 1.234" in capsys.readouterr().out
+    exact_worlds.on_the_curve("trained: rate", 12.3435, 12.339, 4, table)
+    exact_worlds.on_the_curve("trained: rate", 4e-5, 0.0, 4, table)
+    assert table.failed == 1 and table.done() == 1
+    monkeypatch.setattr(exact_worlds, "BETAS", (6.1,))  # the level 0.305 is too near to 0.3
+    monkeypatch.setattr(exact_worlds.exact, "train_exactly", lambda *_, **__: None)
+    exact_worlds.beta_sweep(x, exact_worlds.Table())
+    printed = capsys.readouterr().out
+    assert "threshold nearer than 5 %" in printed and printed.count("FAILED") >= 3

@@ -26,6 +26,7 @@ from minivae.cli import (
     probe,
     reconstruct,
     sample,
+    sweep,
     train,
     traverse,
     verify,
@@ -35,6 +36,7 @@ from minivae.cli._parser import Parser
 COMMANDS = {
     "train": train,
     "evaluate": evaluate,
+    "sweep": sweep,
     "reconstruct": reconstruct,
     "sample": sample,
     "interpolate": interpolate,

@@ -1,6 +1,7 @@
 """The options of `minivae train`: their defaults, and which of them contradict each other."""
 
 import argparse
+from collections.abc import Sequence
 from math import inf
 from typing import Any
 
@@ -21,9 +22,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options; those whose default depends on the data say both."""
-    add = parser.add_argument
+def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """The options; those whose default depends on the data say both.
+
+    without  options that another command, which trains, has in a form of its own.
+    """
+
+    def add(option: str, **how: Any) -> None:
+        if option not in without:
+            parser.add_argument(option, **how)
+
     add("--data", default="digits", metavar="DATA",
         help=f"{', '.join(datasets.LOADERS)}, or the path of a file or a folder of images; "
         "default: digits")  # fmt: skip
@@ -76,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", metavar="RUN",
         help="go on with a run; of the other options only --epochs, --learning-rate, --clip, "
         "--patience and --device may change")  # fmt: skip
+    add("--no-pictures", action="store_true", help="train, and draw nothing afterwards")
 
 
 def complete(args: argparse.Namespace) -> None:
@@ -118,6 +127,21 @@ def _complete_options(args: argparse.Namespace) -> None:
             option, limit = "--" + name.replace("_", "-"), f"from {least} to {most:,}"
             limit = f"of at least {least}" if most == inf else limit
             raise ValueError(f"expected {option} {limit}, got {value}")
+
+
+def as_words(args: argparse.Namespace) -> list[str]:
+    """The command line that says these options of `minivae train`: those that are no defaults."""
+    plain = argparse.ArgumentParser()
+    add_arguments(plain)
+    words: list[str] = []
+    for action in plain._actions:
+        value = getattr(args, action.dest, action.default)
+        if action.dest == "help" or value == action.default:
+            continue
+        words.append(action.option_strings[0])
+        if value is not True:
+            words += map(str, value) if isinstance(value, list) else [str(value)]
+    return words
 
 
 def check_numbers(asked: dict[str, Any]) -> None:

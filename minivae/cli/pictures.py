@@ -68,5 +68,6 @@ def report(rows: list[Row], folder: Path, pictures: list[Path]) -> None:
             f"the held-out {what} was best after epoch {best['epoch']:.0f}, {score(best):.2f}: "
             f"--epochs {best['epoch']:.0f} would learn less by heart"
         )
-    print("pictures " + " ".join(str(path) for path in pictures))
+    if pictures:
+        print("pictures " + " ".join(str(path) for path in pictures))
     print(f"next: minivae evaluate {folder}")

@@ -13,6 +13,9 @@ from minivae.datasets import Dataset
 from minivae.runs import Training
 from minivae.training import History, blas_threads
 
+FREE = ("resume", "device", "no_pictures")
+"""What is no matter of the run: which one, and where and with what pictures it goes on."""
+
 CHANGEABLE = ("epochs", "learning_rate", "clip", "patience")
 """What may be changed when a run is resumed; the rest stands in its config.json."""
 
@@ -45,7 +48,7 @@ def resume(args: argparse.Namespace) -> None:
         runs.write_sealed(folder / "card.json", card)
         print(f"{session.describe(training.config, dataset, training.model)}\n"
               f"run folder {folder}, on from epoch {done}", flush=True)  # fmt: skip
-        session.go(training, dataset)
+        session.go(training, dataset, pictures=not args.no_pictures)
 
 
 def _stretched(asked: dict[str, Any]) -> bool:
@@ -78,7 +81,7 @@ def _refuse_other_options(args: argparse.Namespace) -> None:
     plain = argparse.ArgumentParser()
     add_arguments(plain)
     for name, default in vars(plain.parse_args([])).items():
-        if name not in ("resume", "device", *CHANGEABLE) and getattr(args, name) != default:
+        if name not in (*FREE, *CHANGEABLE) and getattr(args, name) != default:
             option = "--" + name.replace("_", "-")
             raise ValueError(
                 f"{option} cannot be said with --resume: {args.resume}/config.json says it"

@@ -19,8 +19,8 @@ PIXELS = {
 }
 
 
-def go(run: Training, dataset: Dataset) -> None:
-    """Train to the end, or to where it stops, and draw what came of it."""
+def go(run: Training, dataset: Dataset, pictures: bool = True) -> None:
+    """Train to the end, or to where it stops, and draw what came of it if ``pictures`` says so."""
     model, keeper, rows = run.model, run.keeper, run.history.rows
     asked, folder, interrupted = run.config["training"], keeper.folder, ""
     try:
@@ -48,7 +48,8 @@ def go(run: Training, dataset: Dataset) -> None:
         if asked["patience"] is not None and run.history.best_theta is not None:
             theta = model.parameters.theta
             theta[...] = like(run.history.best_theta, theta)
-        report(rows, folder, draw(folder, model, dataset, rows, asked["seed"]))
+        drawn = draw(folder, model, dataset, rows, asked["seed"]) if pictures else []
+        report(rows, folder, drawn)
     if interrupted:
         raise KeyboardInterrupt(f"{interrupted}; to go on: minivae train --resume {folder}")
     keeper.mark("stopped early" if len(rows) < asked["epochs"] else "finished")

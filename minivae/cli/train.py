@@ -48,12 +48,7 @@ def run(args: argparse.Namespace) -> None:
     if args.resume is not None:
         resume.resume(args)
         return
-    complete(args)
-    dataset = _data(args)
-    model = _model(args, dataset)
-    optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
-    config["training"]["optimizer"] = optimizer.settings()
-    session.check(config, dataset)
+    dataset, model, optimizer, config = prepare(args)
     _note_scale(dataset, args.likelihood)
     threads = blas_threads(model, args.batch_size * (args.samples or 1))
     name = args.data if args.data in LOADERS else Path(args.data).resolve().stem
@@ -66,7 +61,19 @@ def run(args: argparse.Namespace) -> None:
         keeper = Keeper(folder, model, optimizer, history)
         keeper.write("training")
         print(f"{session.describe(config, dataset, model)}\nrun folder {folder}", flush=True)
-        session.go(Training(model, optimizer, history, keeper, config, card, "training"), dataset)
+        training = Training(model, optimizer, history, keeper, config, card, "training")
+        session.go(training, dataset, pictures=not args.no_pictures)
+
+
+def prepare(args: argparse.Namespace) -> tuple[Dataset, Model, Optimizer, dict[str, Any]]:
+    """What a training begins with; it raises ValueError for what cannot be trained."""
+    complete(args)
+    dataset = _data(args)
+    model = _model(args, dataset)
+    optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
+    config["training"]["optimizer"] = optimizer.settings()
+    session.check(config, dataset)
+    return dataset, model, optimizer, config
 
 
 def _note_scale(dataset: Dataset, likelihood: str) -> None:

@@ -28,7 +28,16 @@ from minivae.evaluation.holes import (
 from minivae.evaluation.likelihood import Estimate, Likelihood, estimate_likelihood
 from minivae.evaluation.mixtures import Fit, Mixture, fit_mixture
 from minivae.evaluation.probes import PCA, Accuracy, Probe, linear_probe, nearest_neighbours
+from minivae.evaluation.rate_distortion import (
+    RatePoint,
+    exchange_rates,
+    lower_hull,
+    rate_distortion,
+    regrets,
+)
+from minivae.evaluation.surgery import Surgery, surgery
 from minivae.evaluation.two_sample import TwoSample, energy_test
+from minivae.evaluation.usage import Usage, latent_usage
 
 __all__ = [
     "Annealed",
@@ -36,12 +45,20 @@ __all__ = [
     "Estimate",
     "ImportanceEstimate",
     "Likelihood",
+    "RatePoint",
     "Sandwich",
+    "Surgery",
+    "Usage",
     "annealed_likelihood",
     "bidirectional",
+    "exchange_rates",
     "estimate_likelihood",
     "importance_likelihood",
     "iwae_bounds",
+    "latent_usage",
+    "lower_hull",
+    "rate_distortion",
+    "regrets",
     "split_bounds",
     "Clusters",
     "adjusted_rand",
@@ -69,4 +86,5 @@ __all__ = [
     "nearest_neighbours",
     "TwoSample",
     "energy_test",
+    "surgery",
 ]

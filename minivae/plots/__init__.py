@@ -9,6 +9,7 @@
     factors.py     known factors, and what each latent says about them
     compression.py bytes of a code against the error
     holes.py       the density of the codes, and lines that cross it
+    rate_distortion.py  a sweep of the KL weight
     animation.py   figures one after the other, as a GIF
 
 Pictures of images show the mean of p(x|z), grey where the model is in doubt, and say so.
@@ -22,6 +23,7 @@ from minivae.plots.holes import holes
 from minivae.plots.pages import mosaic
 from minivae.plots.paths import cells, interpolation, traversal
 from minivae.plots.pictures import MEANS, manifold, reconstructions, samples
+from minivae.plots.rate_distortion import rate_distortion
 
 __all__ = [
     "MEANS",
@@ -36,6 +38,7 @@ __all__ = [
     "latents",
     "manifold",
     "mosaic",
+    "rate_distortion",
     "reconstructions",
     "rotation",
     "samples",

@@ -95,8 +95,9 @@ def bounds(setting: Setting) -> list[Figure]:
 def water_filling(setting: Setting) -> list[Figure]:
     """The best linear beta-VAE lies on Shannon's curve, and the gradient of its loss is zero.
 
-    Shannon's curve is found here by bisection for the water level, without eigenvalue formulas of
-    the library; the gradient is that of `objectives.elbo` with kl_weight = beta.
+    Rate and distortion on the curve are summed here direction by direction, at the level
+    t = beta sigma^2, and not by `reverse_water_filling`; only the eigenvalues are the library's.
+    The gradient is that of `objectives.elbo` with kl_weight = beta.
     """
     x = load_digits().train.x.astype(np.float64)
     spectrum = exact.Spectrum.of(x)
