@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from oracles import evidence_by_quadrature, linear_gaussian, make_model, patterns, scalar_vae
 
 from minivae import VAE, Architecture, Autoencoder
-from minivae.exact import exact_bound, exact_evidence, lattice, log_integral, quadrature
+from minivae.distributions import Gaussian
+from minivae.exact import (
+    FullGaussian,
+    LinearGaussian,
+    as_vae,
+    exact_bound,
+    exact_evidence,
+    lattice,
+    log_integral,
+    quadrature,
+)
 from minivae.exact.lattice import GROUP, MAX_POINTS, Cells, refine
 from minivae.models.networks import LIKELIHOODS
 
@@ -508,3 +518,17 @@ def test_on_a_strict_device() -> None:
     for name in ("elbo", "kl", "gap"):
         assert np.allclose(getattr(got, name), getattr(want, name), rtol=0, atol=1e-11)
     assert np.allclose(got.evidence.mean, want.evidence.mean, rtol=0, atol=1e-11)
+
+
+def test_any_gaussian_may_be_q() -> None:
+    """In a linear world, where the ELBO and the KL of every q are formulas."""
+    world = LinearGaussian(rng(0).normal(size=(2, 5)), rng(1).normal(size=5), 0.5)
+    model, x = as_vae(world), world.sample(3, rng(2))[1]
+    A = rng(3).normal(size=(3, 2, 2))
+    each = FullGaussian(rng(4).normal(size=(3, 2)), A @ A.transpose(0, 2, 1) + 0.1 * np.eye(2))
+    shared = FullGaussian(each.mu, each.covariance[0])
+    diagonal = Gaussian(each.mu, rng(5).normal(size=(3, 2)))
+    for q in (each, shared, diagonal):
+        got = exact_bound(model, x, 1e-7, q=q)
+        assert np.abs(got.kl - world.gap(x, q)).max() < 1e-6
+        assert np.abs(got.elbo - world.elbo(x, q)).max() < 1e-6

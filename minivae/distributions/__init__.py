@@ -11,7 +11,8 @@ the d.
 
 from minivae.distributions.bernoulli import Bernoulli
 from minivae.distributions.categorical import Categorical
+from minivae.distributions.cholesky import CholeskyGaussian
 from minivae.distributions.continuous_bernoulli import ContinuousBernoulli
 from minivae.distributions.gaussian import Gaussian
 
-__all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "Gaussian"]
+__all__ = ["Bernoulli", "Categorical", "CholeskyGaussian", "ContinuousBernoulli", "Gaussian"]

@@ -16,6 +16,7 @@ from minivae.evaluation.bounds import (
 from minivae.evaluation.clustering import Clusters, adjusted_rand, k_means, purity
 from minivae.evaluation.compression import Compressed, compression_curve
 from minivae.evaluation.factors import FactorInformation, factor_information, rotation_curve
+from minivae.evaluation.gaps import Anatomy, Gaps, Sampled, anatomy
 from minivae.evaluation.holes import (
     AggregatedPosterior,
     Crossing,
@@ -35,20 +36,28 @@ from minivae.evaluation.rate_distortion import (
     rate_distortion,
     regrets,
 )
+from minivae.evaluation.refinement import Refined, Refining, refine
 from minivae.evaluation.surgery import Surgery, surgery
 from minivae.evaluation.two_sample import TwoSample, energy_test
 from minivae.evaluation.usage import Usage, latent_usage
 
 __all__ = [
+    "Anatomy",
     "Annealed",
     "Annealing",
     "Estimate",
+    "Gaps",
     "ImportanceEstimate",
     "Likelihood",
     "RatePoint",
     "Sandwich",
     "Surgery",
     "Usage",
+    "Refined",
+    "Refining",
+    "Sampled",
+    "Sandwich",
+    "anatomy",
     "annealed_likelihood",
     "bidirectional",
     "exchange_rates",
@@ -59,6 +68,7 @@ __all__ = [
     "lower_hull",
     "rate_distortion",
     "regrets",
+    "refine",
     "split_bounds",
     "Clusters",
     "adjusted_rand",

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minivae.arrays import like, to_numpy
+from minivae.distributions import Gaussian
+from minivae.exact.full_gaussian import FullGaussian
 from minivae.exact.lattice import (
     MAX_POINTS,
     ROUNDING,
@@ -85,32 +87,40 @@ def exact_evidence(
 
 
 def exact_bound(
-    model: VAE, x: np.ndarray, tolerance: float = 1e-4, max_points: int = MAX_POINTS
+    model: VAE,
+    x: np.ndarray,
+    tolerance: float = 1e-4,
+    max_points: int = MAX_POINTS,
+    q: Gaussian | FullGaussian | None = None,
 ) -> ExactBound:
     """The ELBO with its expectation integrated, and KL( q(z|x) || p(z|x) ), beside log p(x).
 
     One lattice carries p(x, z) and gives log p(x).  Another carries q(z|x), in the coordinates
-    eps = (z - mu) / sigma, and gives
+    z = mu + L eps, L L^T the covariance of q, and gives
 
         E_q log p(x|z)   and   KL( q(z|x) || p(z|x) ) = E_q [ log q(z|x) - log p(x, z) ] + log p(x)
 
     The ELBO takes its KL to the prior from the closed form, the KL to the posterior takes none.
 
-    Arguments and errors as in `exact_evidence`.
+    q  any Gaussian for each example, mu (N, K); the encoder's q(z|x) by default.
+    The other arguments, and the errors, as in `exact_evidence`.
     """
     model, x = _prepared(model, x)
     evidence = exact_evidence(model, x, tolerance, max_points)
-    q, log_px = model.encode(x), _log_likelihood(model, x)
-    mu, sigma = to_numpy(q.mu), np.exp(0.5 * to_numpy(q.logvar))
+    q, log_px = _on_host(model.encode(x) if q is None else q), _log_likelihood(model, x)
+    if q.mu.shape != (len(x), model.architecture.latent):
+        wanted = (len(x), model.architecture.latent)
+        raise ValueError(f"expected a q with mu of shape {wanted}, got {q.mu.shape}")
+    mu, L = q.mu, np.broadcast_to(q.factor, (*q.mu.shape, q.mu.shape[1]))
     tiling = Cells.tiling(Q_CELLS, mu.shape[1], WIDTH)
     cells = replace(tiling, log_f=_log_standard_normal(tiling.z))
     averages, errors = [], []
     for row in range(len(x)):
 
         def values(eps: np.ndarray, row: int = row) -> np.ndarray:
-            z = mu[row] + sigma[row] * eps
+            z = mu[row] + eps @ L[row].T
             log_p = log_px(z, np.array([row]))[:, 0]
-            log_q = _log_standard_normal(eps) - np.log(sigma[row]).sum()
+            log_q = _log_standard_normal(eps) - np.log(np.diagonal(L[row])).sum()
             return np.stack([log_p, log_q - (log_p + _log_standard_normal(z))], axis=1)
 
         found = refine(_log_standard_normal, cells, tolerance, max_points, _smooth(model), values)
@@ -119,7 +129,7 @@ def exact_bound(
     reconstruction, log_ratio = np.array(averages).T
     return ExactBound(
         evidence,
-        reconstruction - to_numpy(q.kl()),
+        reconstruction - q.kl(),
         reconstruction,
         log_ratio + evidence.log_evidence,
         np.array(errors) + ROUNDING * (1.0 + np.abs(reconstruction)) + evidence.error,
@@ -131,6 +141,13 @@ def _prepared(model: VAE, x: np.ndarray) -> tuple[VAE, np.ndarray]:
         raise TypeError(f"expected a VAE, got {type(model).__name__}: it has no p(z)")
     model.warn_if_grey(model.check(x))
     return model.twin("float64"), x.astype(np.float64)
+
+
+def _on_host(q: Gaussian | FullGaussian) -> FullGaussian:
+    """q as NumPy arrays in float64, and with a matrix for its covariance."""
+    spread = q.covariance if isinstance(q, FullGaussian) else q.logvar
+    mu, spread = (to_numpy(a).astype(np.float64) for a in (q.mu, spread))
+    return FullGaussian.of(type(q)(mu, spread))
 
 
 def _smooth(model: VAE) -> bool:

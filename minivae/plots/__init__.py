@@ -10,6 +10,7 @@
     compression.py bytes of a code against the error
     holes.py       the density of the codes, and lines that cross it
     rate_distortion.py  a sweep of the KL weight
+    gaps.py        the gap of the bound against steps of refinement, and by class
     animation.py   figures one after the other, as a GIF
 
 Pictures of images show the mean of p(x|z), grey where the model is in doubt, and say so.
@@ -19,6 +20,7 @@ from minivae.plots.animation import gif
 from minivae.plots.compression import compression
 from minivae.plots.curves import curves, kl_per_latent, latents
 from minivae.plots.factors import factor_shares, rotation
+from minivae.plots.gaps import gap_bars, gap_curve
 from minivae.plots.holes import holes
 from minivae.plots.pages import mosaic
 from minivae.plots.paths import cells, interpolation, traversal
@@ -31,6 +33,8 @@ __all__ = [
     "compression",
     "curves",
     "factor_shares",
+    "gap_bars",
+    "gap_curve",
     "gif",
     "holes",
     "interpolation",
