@@ -25,11 +25,13 @@ from minivae.cli import (
     info,
     interpolate,
     probe,
+    prune,
     reconstruct,
     sample,
     sweep,
     train,
     traverse,
+    usage,
     verify,
 )
 from minivae.cli._parser import Parser
@@ -48,6 +50,8 @@ COMMANDS = {
     "factors": factors,
     "encode": encode,
     "export": export,
+    "usage": usage,
+    "prune": prune,
     "explain-loss": explain_loss,
     "verify": verify,
     "info": info,

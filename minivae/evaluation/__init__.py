@@ -37,7 +37,7 @@ from minivae.evaluation.rate_distortion import (
     regrets,
 )
 from minivae.evaluation.refinement import Refined, Refining, refine
-from minivae.evaluation.surgery import Surgery, surgery
+from minivae.evaluation.surgery import ExactSurgery, Surgery, exact_surgery, surgery
 from minivae.evaluation.two_sample import TwoSample, energy_test
 from minivae.evaluation.usage import Usage, latent_usage
 
@@ -47,6 +47,7 @@ __all__ = [
     "Annealing",
     "Estimate",
     "Gaps",
+    "ExactSurgery",
     "ImportanceEstimate",
     "Likelihood",
     "RatePoint",
@@ -62,6 +63,7 @@ __all__ = [
     "bidirectional",
     "exchange_rates",
     "estimate_likelihood",
+    "exact_surgery",
     "importance_likelihood",
     "iwae_bounds",
     "latent_usage",
@@ -96,5 +98,6 @@ __all__ = [
     "nearest_neighbours",
     "TwoSample",
     "energy_test",
+    "split_bounds",
     "surgery",
 ]

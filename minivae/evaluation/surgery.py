@@ -15,8 +15,8 @@ And I <= ln N, draw by draw: q(z) holds q(z|x_n) / N, so log q(z|x_n) - log q(z)
 code that tells all N examples apart has reached it, and what more KL it pays buys nothing.  So
 where I is near ln N it says how many examples there were, not how much the code could hold.
 
-The mixture is the whole data set, always.  A mixture of a minibatch of M examples instead has a
-known bias, and no estimate from it exceeds ln M.
+The mixture is the whole data set, always.  That of a minibatch of M examples is another density:
+what comes out is at most ln M, and averaging over many minibatches does not mend it.
 
 Source  Hoffman and Johnson (2016).
 """
@@ -31,6 +31,7 @@ from minivae.arrays import Array, namespace, standard_normal, to_numpy
 from minivae.distributions import Gaussian
 from minivae.evaluation.likelihood import Estimate
 from minivae.evaluation.usage import CHUNK, posteriors
+from minivae.exact.lattice import MAX_POINTS, ROUNDING, check, first_lattices, refine
 from minivae.models.vae import VAE
 from minivae.numerics import LOG_2PI, logsumexp
 
@@ -95,6 +96,65 @@ def surgery(model: VAE, x: np.ndarray, rng: Any, samples: int = 1, chunk: int = 
         noise = math.sqrt(float(ratios.var(axis=0, ddof=1).sum()) / samples) / N
     total, shared, rest = (Estimate.of(v) for v in (kl, information, kl - information))
     return Surgery(total, shared, rest, noise, N, samples)
+
+
+class ExactSurgery(NamedTuple):
+    """The three numbers of `Surgery` by integration, in nats per example, and their stated error.
+
+    mutual_information and marginal_kl are two different integrals, neither taken from the other, so
+    that their sum can be held against kl, which is in closed form.
+    """
+
+    kl: float
+    mutual_information: float
+    marginal_kl: float
+    error: float
+
+
+def exact_surgery(
+    model: VAE, x: np.ndarray, tolerance: float = 1e-6, chunk: int = CHUNK
+) -> ExactSurgery:
+    """The surgery for one or two latents without draws, by integrating over z on a lattice.
+
+        I(x; z)           =  H(q(z)) - 1/N sum_n H(q(z|x_n)),    H(q) = -integral q log q
+        KL(q(z) || p(z))  =  integral q(z) [ log q(z) - log p(z) ] dz
+
+    The entropy of a Gaussian is K/2 (1 + log 2 pi) + 1/2 sum_k log sigma_k^2.
+
+    x, chunk   as in `surgery`.
+    tolerance  nats: what the stated error is to be; see `minivae.exact.lattice`.
+    Raises     as `surgery`; and ValueError for more than two latents, or if q(z) does not integrate
+               to 1 within the stated error: then the posteriors are too narrow for the lattice,
+               which has stepped over some of them.
+    """
+    q = posteriors(model, x, chunk)
+    mu, logvar = to_numpy(q.mu), to_numpy(q.logvar)
+    host, K = Gaussian(mu, logvar), mu.shape[1]
+    check(K, tolerance, MAX_POINTS)
+
+    def log_q(z: np.ndarray) -> np.ndarray:
+        parts = [log_mixture(z[rows], host) for rows in blocks(len(z), PAIRS // len(mu))]
+        return np.concatenate(parts)
+
+    def values(z: np.ndarray) -> np.ndarray:
+        log_qz = log_q(z)
+        log_pz = -0.5 * np.sum(LOG_2PI + z * z, axis=1)
+        return np.stack([-log_qz, log_qz - log_pz], axis=1)
+
+    def column(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return log_q(z)[:, None]
+
+    ((_, cells, second),) = first_lattices(column, np.array([0]), K, tolerance)
+    found = refine(log_q, cells, tolerance, MAX_POINTS, True, values, second)
+    error = float(found.errors.max()) + ROUNDING * (1.0 + float(np.abs(found.averages).max()))
+    if abs(found.log_total) > max(found.error, tolerance):
+        raise ValueError(
+            f"expected q(z) to integrate to 1, got {math.exp(found.log_total):.6g}: the posteriors "
+            "are too narrow for the lattice; estimate with `surgery`"
+        )
+    conditional = 0.5 * K * (1.0 + LOG_2PI) + 0.5 * float(logvar.sum(axis=1).mean())
+    entropy, marginal = found.averages.tolist()
+    return ExactSurgery(float(host.kl().mean()), entropy - conditional, marginal, error)
 
 
 def _log_ratios(q: Gaussian, rng: Any) -> np.ndarray:

@@ -11,6 +11,7 @@
     holes.py       the density of the codes, and lines that cross it
     rate_distortion.py  a sweep of the KL weight
     gaps.py        the gap of the bound against steps of refinement, and by class
+    usage.py       which latents are used, by both rules
     animation.py   figures one after the other, as a GIF
 
 Pictures of images show the mean of p(x|z), grey where the model is in doubt, and say so.
@@ -26,6 +27,7 @@ from minivae.plots.pages import mosaic
 from minivae.plots.paths import cells, interpolation, traversal
 from minivae.plots.pictures import MEANS, manifold, reconstructions, samples
 from minivae.plots.rate_distortion import rate_distortion
+from minivae.plots.usage import latent_use
 
 __all__ = [
     "MEANS",
@@ -39,6 +41,7 @@ __all__ = [
     "holes",
     "interpolation",
     "kl_per_latent",
+    "latent_use",
     "latents",
     "manifold",
     "mosaic",
