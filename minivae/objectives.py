@@ -6,8 +6,8 @@ used twice, like mu and logvar by the sample and by the KL, gets two contributio
 
 A bound is maximised and the loss minimised: the sign changes once, in the line that defines the
 loss.  Sums run over pixels and latents, the mean over the batch only, all constants included: every
-number is in nats per example, and none depends on the batch size (but for free bits, whose floor is
-held against a mean over the batch).
+number is in nats per example, and none depends on the batch size (but for the floors of the KL,
+which are held against a mean over the batch).
 
 Letters: S samples, B examples, K latents, D pixels.
 """
@@ -31,13 +31,13 @@ class Networks(Protocol):
 class Elbo(NamedTuple):
     """The evidence lower bound of each example and its two terms, in nats.
 
-    elbo            (B,)    reconstruction - sum of kl: the plain bound, also where kl_weight or
-                            free_bits change the loss.
+    elbo            (B,)    reconstruction - sum of kl: the plain bound, also where kl_weight,
+                            free_bits or kl_floor change the loss.
     reconstruction  (B,)    E_q log p(x|z), estimated by S samples.
     kl              (B, K)  KL(q(z|x) || p(z)) of every latent, in closed form.
     loss            ()      the one number that the gradient differentiates: -mean(elbo) if
-                            kl_weight = 1 and free_bits = 0, otherwise another objective, not the
-                            ELBO.
+                            kl_weight = 1 and both floors are 0, otherwise another objective, not
+                            the ELBO.
     """
 
     elbo: Array
@@ -92,6 +92,7 @@ def elbo(
     kl_weight: float = 1.0,
     free_bits: float = 0.0,
     gradient: bool = True,
+    kl_floor: float = 0.0,
 ) -> Elbo:
     """The evidence lower bound; its gradient is added to that of every parameter (dW, db, ...).
 
@@ -100,7 +101,7 @@ def elbo(
     The expectation is estimated by z_s = mu + sigma eps_s, and the loss is
 
         loss = -1/B sum_b 1/S sum_s log p(x_b|z_sb)
-               + kl_weight sum_k max( free_bits, 1/B sum_b KL_bk )
+               + kl_weight max( kl_floor, sum_k max( free_bits, 1/B sum_b KL_bk ) )
 
     S samples give a mean of logarithms, not the logarithm of a mean: the bound stays the ELBO.
 
@@ -108,6 +109,8 @@ def elbo(
     free_bits   a floor in nats for each latent's KL, averaged over the batch (Kingma and others
                 2016).  Below it the latent is charged the floor, a constant that does not pull;
                 above it, its whole KL.  0 for the ELBO.
+    kl_floor    a floor in nats for the KL of all latents together: the same in total, and
+                training may choose which latents use it.  0 for the ELBO.
     gradient    False computes the values only.  True adds to the layers' gradients, so the caller
                 empties them first (`Parameters.zero_grad`).
 
@@ -128,7 +131,8 @@ def elbo(
     reconstruction = xp.mean(log_px, axis=0)  # (B,)
     kl = q.kl_terms()  # (B, K)
     kl_bar = xp.mean(kl, axis=0)  # (K,)
-    loss = -xp.mean(reconstruction) + kl_weight * xp.sum(xp.maximum(kl_bar, free_bits))
+    charged = xp.sum(xp.maximum(kl_bar, free_bits))
+    loss = -xp.mean(reconstruction) + kl_weight * xp.maximum(charged, kl_floor)
 
     bound = reconstruction - xp.sum(kl, axis=-1)  # (B,): reported, never differentiated
     result = Elbo(bound, reconstruction, kl, loss)
@@ -142,7 +146,8 @@ def elbo(
     path_dmu, path_dlogvar = q.pathwise_grad(dz, eps)  # the same eps as in the sample
 
     # ... then through the closed-form KL ...
-    dkl_bar = kl_weight * cast(kl_bar > free_bits, kl)  # the slope of max: 1 above the floor, or 0
+    dcharged = kl_weight * cast(charged > kl_floor, kl)  # the slope of max: 1 above it, or 0
+    dkl_bar = dcharged * cast(kl_bar > free_bits, kl)  # and again
     dkl = dkl_bar / B  # (K,): the same for every example
     slope_mu, slope_logvar = q.kl_grad()  # d kl / d mu, d kl / d logvar
 

@@ -163,7 +163,7 @@ def test_it_trains_on_the_pixels_and_watches_the_split_that_were_asked_for(
 
 def test_every_option_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     options = "--epochs 7 --batch-size 50 --learning-rate 0.002 --seed 6"
-    options += " --kl-weight 0.5 --free-bits 0.25 --samples 2 --clip 3 --patience 4"
+    options += " --kl-weight 0.5 --free-bits 0.25 --kl-floor 0.75 --samples 2 --clip 3 --patience 4"
     options += " --kl-schedule linear:epochs=2 --learning-rate-schedule cosine:floor=0.5"
     *_, keywords = asked(monkeypatch, *options.split())
     optimizer = keywords.pop("optimizer")
@@ -175,7 +175,7 @@ def test_every_option_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> N
     assert keywords.pop("learning_rate_schedule") == Cosine(7 * steps, 0.5)
     assert keywords == {
         "epochs": 7, "batch_size": 50, "seed": 6, "kl_weight": 0.5, "free_bits": 0.25, "samples": 2,
-        "clip": 3.0, "patience": 4,
+        "kl_floor": 0.75, "clip": 3.0, "patience": 4,
     }  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def test_every_option_reaches_the_model(
 def test_config_json_says_all_that_was_asked_for() -> None:
     options = "--hidden 11 7 --latent 3 --activation tanh --dtype float64 --binarisation threshold"
     options += " --epochs 2 --batch-size 50 --learning-rate 0.002 --seed 6 --validation 100"
-    options += " --kl-weight 0.5 --free-bits 0.25 --samples 2 --out run"
+    options += " --kl-weight 0.5 --free-bits 0.25 --kl-floor 0.75 --samples 2 --out run"
     options += " --likelihood gaussian --variance pixel --sigma 0.3"
     assert main(["train", *options.split()]) == 0
     assert runs.read_sealed(Path("run/config.json")) == {
@@ -232,7 +232,7 @@ def test_config_json_says_all_that_was_asked_for() -> None:
                 "name": "adam", "learning_rate": 0.002, "beta1": 0.9, "beta2": 0.999,
                 "epsilon": 1e-8,
             },
-            "kl_weight": 0.5, "free_bits": 0.25, "samples": 2,
+            "kl_weight": 0.5, "kl_floor": 0.75, "free_bits": 0.25, "samples": 2,
         },
     }  # fmt: skip
     assert json.loads(Path("run/card.json").read_text())["seed"] == 6

@@ -15,6 +15,8 @@ import numpy as np
 
 import minivae
 from minivae.cli import (
+    collapse_lab,
+    diagnose,
     encode,
     evaluate,
     explain_loss,
@@ -52,6 +54,8 @@ COMMANDS = {
     "export": export,
     "usage": usage,
     "prune": prune,
+    "diagnose": diagnose,
+    "collapse-lab": collapse_lab,
     "explain-loss": explain_loss,
     "verify": verify,
     "info": info,

@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) 
         "default: constant")  # fmt: skip
     add("--free-bits", type=float, metavar="F",
         help="nats of KL per latent that cost nothing; default: 0")  # fmt: skip
+    add("--kl-floor", type=float, metavar="F",
+        help="nats of KL of all latents together that cost nothing; default: 0")  # fmt: skip
     add("--samples", type=int, metavar="S",
         help="codes drawn for each example and step; default: 1, for iwae 5")  # fmt: skip
     add("--damage", choices=DAMAGES, help="of what a dae sees; default: mask")
@@ -120,7 +122,7 @@ def _complete_options(args: argparse.Namespace) -> None:
     if "kl_weight" not in own and args.kl_schedule != "constant":
         raise ValueError(f"--kl-schedule needs a KL that is weighed: --model {args.model} has none")
     for name, least, most in (
-        ("kl_weight", 0, inf), ("free_bits", 0, inf), ("samples", 1, 10_000),
+        ("kl_weight", 0, inf), ("free_bits", 0, inf), ("kl_floor", 0, inf), ("samples", 1, 10_000),
     ):  # fmt: skip
         value = getattr(args, name)
         if value is not None and not (least <= value <= most and value < inf):

@@ -99,5 +99,6 @@ __all__ = [
     "TwoSample",
     "energy_test",
     "split_bounds",
+    "split_bounds",
     "surgery",
 ]

@@ -19,7 +19,7 @@ class VAE(Model):
     """
 
     OPTIONS: ClassVar[Mapping[str, float | int | str]] = {
-        "kl_weight": 1.0, "free_bits": 0.0, "samples": 1,
+        "kl_weight": 1.0, "free_bits": 0.0, "kl_floor": 0.0, "samples": 1,
     }  # fmt: skip
 
     def make_encoder(self) -> Layer:
@@ -37,7 +37,7 @@ class VAE(Model):
     def objective(
         self, x: Array, rng: Any, gradient: bool = True, samples: int = 1, **options: float
     ) -> Any:
-        """The ELBO of x (B, D) with fresh noise; options are kl_weight and free_bits."""
+        """The ELBO of x (B, D) with fresh noise; options: kl_weight, free_bits, kl_floor."""
         if samples < 1:
             raise ValueError(f"expected samples of at least 1, got {samples}")
         x = self.array(x)

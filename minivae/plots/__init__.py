@@ -12,12 +12,14 @@
     rate_distortion.py  a sweep of the KL weight
     gaps.py        the gap of the bound against steps of refinement, and by class
     usage.py       which latents are used, by both rules
+    collapse.py    the collapse laboratory: KL per latent over time, for every experiment
     animation.py   figures one after the other, as a GIF
 
 Pictures of images show the mean of p(x|z), grey where the model is in doubt, and say so.
 """
 
 from minivae.plots.animation import gif
+from minivae.plots.collapse import collapse
 from minivae.plots.compression import compression
 from minivae.plots.curves import curves, kl_per_latent, latents
 from minivae.plots.factors import factor_shares, rotation
@@ -33,6 +35,7 @@ __all__ = [
     "MEANS",
     "cells",
     "compression",
+    "collapse",
     "curves",
     "factor_shares",
     "gap_bars",

@@ -87,9 +87,9 @@ def train(
     history       of the same training so far, to go on from: give the same optimiser, too.  Without
                   it the epochs count from 1, and a second call repeats the noise of the first.
     after_epoch   called with each row of the history.
-    options       go to the model's objective while training: kl_weight, free_bits, samples.
-                  Validation uses the plain objective: weights and floors do not leak into it, only
-                  what says which bound it is (``model.BOUND``).
+    options       go to the model's objective while training: kl_weight, free_bits, kl_floor,
+                  samples.  Validation uses the plain objective: weights and floors do not leak
+                  into it, only what says which bound it is (``model.BOUND``).
     Raises        ValueError for sizes below 1 or an x of another width; FloatingPointError if the
                   loss is not finite, which names the layer or term that failed first.  Model,
                   optimiser and history are then as they were after the last good epoch.
