@@ -29,6 +29,7 @@ from minivae.cli import (
     probe,
     prune,
     reconstruct,
+    report,
     sample,
     sweep,
     train,
@@ -57,6 +58,7 @@ COMMANDS = {
     "diagnose": diagnose,
     "collapse-lab": collapse_lab,
     "explain-loss": explain_loss,
+    "report": report,
     "verify": verify,
     "info": info,
 }
