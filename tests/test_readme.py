@@ -1,9 +1,13 @@
-"""The README's example runs as it stands there, and what it names exists."""
+"""The README's example runs as it stands there, and what it names and counts exists."""
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+
+from minivae.verify import LADDER
+from minivae.verify.bugs import ZOO
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -32,3 +36,11 @@ def test_the_example_with_scikit_learn_runs(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)#]+)\)", TEXT))
 def test_every_link_leads_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
+
+
+def test_the_bugs_and_rungs_are_as_many_as_it_says() -> None:
+    modules = ("gradients", "categorical", "continuous_bernoulli", "optimizers", "schedules")
+    planted = sum(len(importlib.import_module(f"test_{name}").BUGS) for name in modules)
+    assert f"plant {planted} bugs of their own" in TEXT
+    assert f"The zoo has {len(ZOO)} bugs" in TEXT and f"**all {len(ZOO)} are caught**" in TEXT
+    assert f"Of the {len(LADDER)} rungs the last one" in TEXT

@@ -127,13 +127,20 @@ def test_the_device_rung_compares_with_another_library() -> None:
     assert outcome.verdict == "passed" and len(outcome.figures) == 2
 
 
-def test_a_missing_gpu_is_a_reason_to_skip(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> Any:
-        raise RuntimeError("the device 'cuda' needs CuPy")
+        raise RuntimeError("the device 'cuda' needs CuPy:\npip install it")
 
     monkeypatch.setattr(arrays, "import_cupy", missing)
-    outcome = climb(Setting("quick", "cuda"), ["device"]).outcomes[0]
-    assert outcome.verdict == "skipped" and "needs CuPy" in outcome.skipped
+
+
+def test_a_named_device_that_is_missing_fails_its_rung(without_gpu: None) -> None:
+    certificate = climb(Setting("quick", "cuda"), ["device"])
+    (outcome,) = certificate.outcomes
+    assert outcome.verdict == "FAILED" and "needs CuPy" in outcome.as_text()
+    assert not certificate.passed and certificate.as_json()["passed"] is False
+    assert climb(QUICK, ["device"]).outcomes[0].verdict == "skipped"  # none was named
 
 
 def test_a_device_that_computes_otherwise_is_seen() -> None:
@@ -258,6 +265,30 @@ def test_a_failing_rung_gives_exit_1(
         assert cli.main(["verify", "--quick", "--json", str(path)]) == 1
     assert "FAILED" in capsys.readouterr().out
     assert json.loads(path.read_text())["passed"] is False
+
+
+@pytest.mark.parametrize("option", ["--quick", "--bugs"])
+def test_a_named_device_that_is_missing_gives_exit_1_and_one_line(
+    option: str, without_gpu: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "data.json"
+    assert cli.main(["verify", option, "--device", "cuda", "--json", str(path)]) == 1
+    out, error = capsys.readouterr()
+    assert error == "minivae: the device 'cuda' needs CuPy: pip install it\n" and not out
+    assert not path.exists()
+
+
+def test_the_help_tells_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["verify", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 if a rung fails, a bug is not caught, or the device that --device names" in text
+
+
+def test_a_missed_order_of_bounds_is_never_below_zero(certificate: Certificate) -> None:
+    """What was missed is a distance: 0 where the order holds, not a small negative number."""
+    figures = [f for o in certificate.outcomes for f in o.figures if f.name.endswith("missed by")]
+    assert len(figures) == 3 and all(figure.value >= 0.0 for figure in figures)
 
 
 def test_the_hunt_on_the_command_line(

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minivae import runs, verify
+import numpy as np
+
+from minivae import arrays, runs, verify
 from minivae.cli import _common
 
 HELP = "prove on this machine that the numbers are right"
@@ -16,7 +18,10 @@ themselves. Each rung prints its figures, their tolerances, and what it would ha
 With --bugs, plant every mistake of the bug zoo in the library, one after another, and see the rung
 that is named for it fail.
 
-Exit status 1 if a rung fails, or a bug is not caught."""
+The last rung holds the GPU against NumPy and is skipped without --device cuda.
+
+Exit status 0 if all is well; 1 if a rung fails, a bug is not caught, or the device that --device
+names is missing (then nothing else is tried and no file is written)."""
 EXAMPLES = """examples:
   minivae verify
   minivae verify --full --json certificate.json --text certificate.txt
@@ -45,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         _check_file(name, getattr(args, name), args.force)
     if args.json is not None and args.json == args.text:
         raise ValueError(f"expected two files for --json and --text, got {args.json} twice")
+    if missing := _missing(args.device):
+        print(f"minivae: {missing}", file=sys.stderr)
+        return 1
     level = "full" if args.full else "quick" if args.quick else "standard"
     if args.bugs:
         level = "full" if args.full else "quick"  # the rungs that a bug breaks need no more
@@ -57,6 +65,15 @@ def run(args: argparse.Namespace) -> int:
     if args.text is not None:
         _common.write(Path(args.text), text.encode())
     return 0 if passed else 1
+
+
+def _missing(device: str) -> str:
+    """Why the device that was named cannot be compared with; empty if it can."""
+    try:
+        arrays.to_device(np.zeros(1), device)
+    except RuntimeError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _climb(setting: verify.Setting) -> tuple[bool, str, dict[str, Any]]:

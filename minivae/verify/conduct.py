@@ -160,13 +160,13 @@ def dtypes(setting: Setting) -> list[Figure]:
 
 
 def device(setting: Setting) -> list[Figure]:
-    """The same theta, data and noise on NumPy and on the device: bound, gradient, likelihood."""
+    """The same theta, data and noise on NumPy and on the device: bound, gradient, likelihood.
+
+    Skipped only if no device was named. One that was named and is missing is a failure: a
+    certificate that says "cuda" and "passed" has compared with the GPU.
+    """
     if setting.device == "cpu":
         raise Skipped("no device was named: --device cuda compares NumPy with the GPU")
-    try:
-        arrays.to_device(np.zeros(1), setting.device)
-    except RuntimeError as error:
-        raise Skipped(str(error)) from None
     worst = {"bound": 0.0, "gradient": 0.0}
     for likelihood in ("bernoulli", "gaussian", "continuous-bernoulli"):
         rng = np.random.default_rng(55)

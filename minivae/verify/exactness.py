@@ -72,7 +72,7 @@ def bounds(setting: Setting) -> list[Figure]:
     log_p = exact.exact_evidence(model, x, 1e-8).log_evidence
     sizes = [2**i for i in range(9)]
     found = evaluation.iwae_bounds(model, np.repeat(x, copies, axis=0), rng, sizes)
-    order = max(float((found[j] - found[2 * j]).max()) for j in sizes[:-1])
+    order = float(np.max([0.0, *((found[j] - found[2 * j]).max() for j in sizes[:-1])]))
     above = gap = 0.0
     for j in sizes:
         table = found[j].reshape(len(x), copies) - log_p[:, None]
