@@ -14,6 +14,7 @@ import minivae  # noqa: F401  # before NumPy, so that it may choose the kernel o
 import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,13 +89,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(no_gpu())
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of pytest-xdist has ended: what it drew counts, too."""
+    cases, whole = getattr(node, "workeroutput", {}).get("gradients", ({}, False))
+    CASES.merge(cases)
+    node.config.pluginmanager.get_plugin("whole").suite |= whole
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    whole = session.config.pluginmanager.get_plugin("whole")
-    if isinstance(whole, Whole) and whole.suite and not whole.deselected:
+    config = session.config
+    whole = config.pluginmanager.get_plugin("whole")
+    assert isinstance(whole, Whole)
+    complete = whole.suite and not whole.deselected
+    if hasattr(config, "workeroutput"):  # a process of pytest-xdist: it reports, and does not judge
+        config.workeroutput["gradients"] = (CASES.plain(), complete)
+    elif complete:
         CASES.wanted = NEEDED
-        if session.exitstatus == 0 and not CASES.enough():
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True, specname="pytest_sessionfinish")
+def few_gradients_fail(session: pytest.Session) -> None:
+    if session.exitstatus == 0 and not CASES.enough():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

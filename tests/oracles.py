@@ -61,6 +61,16 @@ class Register:
             self.counts[kind] = self.counts.get(kind, 0) + 1
             self.worst[kind] = max(self.worst.get(kind, (0.0, "nothing")), (error, name))
 
+    def plain(self) -> dict[str, tuple[int, float, str]]:
+        """The register as plain values, which another process can read."""
+        return {kind: (n, *self.worst[kind]) for kind, n in self.counts.items()}
+
+    def merge(self, other: Mapping[str, tuple[int, float, str]]) -> None:
+        """Add the `plain` register of another process."""
+        for kind, (n, error, name) in other.items():
+            self.counts[kind] = self.counts.get(kind, 0) + n
+            self.worst[kind] = max(self.worst.get(kind, (0.0, "nothing")), (error, name))
+
     def enough(self) -> bool:
         return self.counts.get("complex step", 0) >= self.wanted
 
