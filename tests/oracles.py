@@ -101,7 +101,7 @@ def record(
     at_most: float = TOLERANCE,
 ) -> None:
     """Count one drawn case with the errors of its arrays, and assert that all are small."""
-    name = max(errors, key=lambda key: errors[key])
+    name = max(errors, key=lambda key: (math.isnan(errors[key]), errors[key]))  # a nan is worst
     CASES.add(f"{case}: {name}", errors[name], kind)
     assert errors[name] <= at_most, f"{case}: error {errors[name]:.2e} in {name}; all: {errors}"
 

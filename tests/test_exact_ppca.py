@@ -25,7 +25,7 @@ from minivae.exact import (
     principal_angles,
     run_em,
 )
-from minivae.verify import complex_step
+from minivae.verify import complex_step, worst
 
 SEEDS = st.integers(0, 10**6)
 DRAWS = settings(max_examples=20)
@@ -144,7 +144,7 @@ def test_every_derivative_of_the_likelihood_vanishes(seed: int, K: int) -> None:
     x = data(seed)
     world = fit_ppca(Spectrum.of(x), K)
     scale = 1.0 / math.sqrt(world.variance)
-    assert max(gradients(world, x).values()) < 1e-9 * max(scale, 1.0)
+    assert worst(*gradients(world, x).values()) < 1e-9 * max(scale, 1.0)
 
 
 @given(seed=SEEDS, N=st.integers(4, 40), K=st.integers(0, 3), D=st.integers(4, 7))
@@ -231,7 +231,7 @@ def test_a_known_variance_leaves_small_directions_unused() -> None:
     world = fit_ppca(s, 3, variance=1.5)
     assert np.allclose((world.W**2).sum(axis=1), [2.5, 0.5, 0.0], atol=1e-14)
     found = gradients(world, s.stand_ins(), free=False)
-    assert max(found.values()) < 1e-12
+    assert worst(*found.values()) < 1e-12
     assert fit_ppca(s, 4, variance=0.1).latent == 4  # with a known variance K may be D
 
 

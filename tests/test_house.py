@@ -11,7 +11,7 @@ ROOT = Path(minivae.__file__).parent
 ROOMS = [  # a room reads only rooms above it
     "blas", "arrays", "numerics", "parameters", "layers", "distributions", "objectives",
     "optimizers", "schedules", "datasets", "models", "exact", "walks", "training", "evaluation",
-    "verify", "estimator", "conventions", "plots", "runs", "lab", "cli",
+    "estimator", "conventions", "plots", "runs", "verify", "lab", "cli",
 ]  # fmt: skip
 
 

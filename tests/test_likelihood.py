@@ -194,3 +194,10 @@ def test_grey_pixels_under_a_bernoulli_are_noticed() -> None:
         estimate_likelihood(model, x, np.random.default_rng(0), 2)
     with pytest.warns(UserWarning, match="no likelihood"):
         exact_evidence(model, x, 0.1)
+
+
+def test_bits_are_nats_per_log_2_and_pixel() -> None:
+    """64 fair coins cost 64 bits: one for each."""
+    fair = Estimate.of(np.full(3, 64.0 * math.log(2.0)))
+    assert fair.bits_per_dimension(64) == pytest.approx(1.0, rel=1e-15)
+    assert fair.bits_per_dimension(32) == pytest.approx(2.0, rel=1e-15)

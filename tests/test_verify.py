@@ -10,14 +10,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minivae import arrays, cli
+import minivae
+from minivae import arrays, cli, exact
 from minivae.distributions import Gaussian
 from minivae.layers import Dense
+from minivae.models import VAE
 from minivae.optimizers import Adam
-from minivae.verify import LADDER, Certificate, Figure, Outcome, Rung, Setting, Skipped, bugs, climb
+from minivae.verify import (
+    LADDER,
+    Certificate,
+    Figure,
+    Outcome,
+    Rung,
+    Setting,
+    Skipped,
+    bugs,
+    climb,
+    gradient_error,
+    integrals,
+    worst,
+)
 from minivae.verify import ladder as ladder_module
 from minivae.verify.bugs import ZOO, Catch, hunt
 from minivae.verify.bugs.planting import Bug, after, both, replaced
+from minivae.verify.derivatives import drawn_model
 
 QUICK = Setting("quick")
 
@@ -39,7 +55,7 @@ def test_every_rung_is_green_but_the_device(certificate: Certificate) -> None:
     verdicts = {o.rung.name: o.verdict for o in certificate.outcomes}
     assert verdicts.pop("device") == "skipped"
     assert set(verdicts.values()) == {"passed"}, certificate.as_text()
-    assert certificate.passed and "19 passed, 0 FAILED, 1 skipped" in certificate.summary()
+    assert certificate.passed and "29 passed, 0 FAILED, 1 skipped" in certificate.summary()
 
 
 def test_every_figure_is_a_number_with_a_unit_and_every_rung_says_what_it_catches(
@@ -63,7 +79,7 @@ def test_the_exact_rungs_are_at_rounding(certificate: Certificate) -> None:
 
 def test_names_are_unique_and_choose_rungs() -> None:
     names = [rung.name for rung in LADDER]
-    assert len(names) == len(set(names)) == 20
+    assert len(names) == len(set(names)) == 30
     seen: list[str] = []
     found = climb(QUICK, ["schedules", "KL"], lambda o: seen.append(o.rung.name))
     assert [o.rung.name for o in found.outcomes] == seen == ["KL", "schedules"]
@@ -102,6 +118,37 @@ def test_an_error_in_a_rung_is_a_figure_that_fails() -> None:
     assert not Certificate((outcome,), QUICK).passed
 
 
+@pytest.mark.parametrize("kind", [IndexError, KeyError, AttributeError, MemoryError, OSError])
+def test_no_error_in_a_rung_ends_the_climb(kind: type[Exception]) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise kind("7 is out of bounds")
+
+    with replaced(Dense, "backward", broken):
+        found = climb(QUICK, ["caches", "KL"])
+    assert [o.verdict for o in found.outcomes] == ["FAILED", "passed"]
+    assert kind.__name__ in found.as_text() and not found.passed
+
+
+def test_a_certificate_of_nothing_does_not_pass() -> None:
+    assert not climb(QUICK, []).passed and not Certificate((), QUICK).passed
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_worst_of_numbers_is_nan_if_one_is(place: int) -> None:
+    values: list[Any] = [0.0, np.ones((2, 2)), -1.0]
+    assert worst(*values) == 1.0 and worst(-2.0, np.float64(-3.0)) == -2.0
+    values[place] = values[place] * math.nan
+    assert math.isnan(worst(*values))
+    assert math.isnan(worst(0.0, np.array([1.0, math.nan])))
+
+
+@pytest.mark.parametrize("wrong", [(math.nan, 1.0), (1.0, math.nan)])
+def test_a_nan_is_an_infinite_error_of_a_gradient(wrong: tuple[float, float]) -> None:
+    g, reference = (np.array([[0.5, v]]) for v in wrong)
+    assert gradient_error(g, reference, 1.0) == math.inf
+    assert max(0.0, gradient_error(g, reference, 1.0)) == math.inf
+
+
 def test_a_rung_without_figures_fails_and_a_skipped_one_does_not() -> None:
     def skip(setting: Setting) -> list[Figure]:
         raise Skipped("no such thing here")
@@ -124,7 +171,7 @@ def test_the_device_rung_compares_with_another_library() -> None:
     device = strict.Device("device1")
     setting = Setting("quick", lambda x: strict.asarray(x, device=device))
     outcome = climb(setting, ["device"]).outcomes[0]
-    assert outcome.verdict == "passed" and len(outcome.figures) == 2
+    assert outcome.verdict == "passed" and len(outcome.figures) == 6
 
 
 @pytest.fixture
@@ -150,13 +197,45 @@ def test_a_device_that_computes_otherwise_is_seen() -> None:
     assert climb(wrong, ["device"]).outcomes[0].verdict == "FAILED"
 
 
+# ---- the integrals ----
+
+
+@pytest.mark.parametrize(("K", "draws"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_noise_has_the_moments_of_the_normal(K: int, draws: int) -> None:
+    eps, w = integrals.noise(K, draws, 5)
+    assert eps.shape == (draws, 5 ** (K * draws), K) and w.sum() == pytest.approx(1.0)
+    for power, moment in ((1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0), (6, 15.0)):
+        assert np.einsum("n,snk->sk", w, eps**power) == pytest.approx(moment, abs=1e-12)
+    if K * draws > 1:  # independent of each other
+        flat = eps.transpose(1, 0, 2).reshape(len(w), -1)
+        assert (flat.T * w) @ flat == pytest.approx(np.eye(K * draws), abs=1e-12)
+
+
+def test_the_bounds_by_integration_agree_and_rise_to_the_evidence() -> None:
+    model, x, _ = drawn_model(VAE, np.random.default_rng(1), B=3, latent=1)
+    log_p = exact.exact_evidence(model, x, 1e-9).log_evidence
+    found = integrals.iwae(model, x, log_p, [1, 2, 4, 1024])
+    q = model.encode(x)
+    for b in range(3):
+        twice = integrals.two_draws(
+            lambda z, b=b: model.decode(z).log_prob(x[b]), q.mu[b, 0], q.logvar[b, 0]
+        )
+        assert found[2][b] == pytest.approx(twice, abs=1e-9)
+    assert found[1] == pytest.approx(exact.exact_bound(model, x, 1e-9).elbo, abs=1e-9)
+    assert (found[1] < found[2]).all() and (found[2] < found[4]).all()
+    gap = log_p - found[1024]
+    assert (gap > 0.0).all() and 1024.0 * gap == pytest.approx(
+        512.0 * (log_p - integrals.iwae(model, x, log_p, [512])[512]), rel=0.02
+    )  # the bias falls as 1/k
+
+
 # ---- the zoo ----
 
 
 def test_every_bug_is_caught_by_its_rung(catches: list[Catch]) -> None:
     missed = [catch.as_text() for catch in catches if not catch.caught]
     assert not missed, "\n".join(missed)
-    assert len(catches) == len(ZOO) >= 20
+    assert len(catches) == len(ZOO) >= 100
 
 
 def test_every_bug_is_told() -> None:
@@ -167,8 +246,22 @@ def test_every_bug_is_told() -> None:
         assert bug.plant.__doc__
 
 
-def test_every_rung_but_the_device_has_a_bug() -> None:
-    assert {rung.name for rung in LADDER} - {bug.rung for bug in ZOO} == {"device"}
+def test_every_rung_has_a_bug() -> None:
+    assert {rung.name for rung in LADDER} == {bug.rung for bug in ZOO}
+
+
+def test_every_rung_that_gathers_figures_sees_a_nan() -> None:
+    seen = {bug.rung for bug in ZOO if bug.name.startswith("nan: ")} | {"optimiser", "walks"}
+    assert {rung.name for rung in LADDER} - seen == {"determinism", "files", "dtypes", "device"}
+
+
+def test_a_bug_may_need_a_device_of_its_own() -> None:
+    (bug,) = (bug for bug in ZOO if bug.rung == "device")
+    catch = hunt([bug], QUICK)[0]
+    wide, narrow = catch.planted.figures[:3], catch.planted.figures[3:]
+    assert all(f.passed for f in wide) and not any(f.passed for f in narrow)
+    assert all(f.passed and f.value < 2e-6 for f in catch.without.figures)  # far from 1e-5
+    assert all(f.value > 5e-5 for f in narrow)
 
 
 def test_a_bug_is_gone_afterwards_whatever_happens() -> None:
@@ -237,7 +330,9 @@ def test_the_command(
     value = json.loads(data.read_text())
     assert value["passed"] is True and value["level"] == "quick" and value["format"] == 1
     assert [r["name"] for r in value["rungs"]] == ["KL", "schedules", "device"]
-    assert value["numpy"] == np.__version__
+    assert value["numpy"] == np.__version__ and value["minivae"] == minivae.__version__
+    assert {"blas", "machine", "processor", "date", "python"} <= set(value)
+    assert value["date"].endswith(" UTC") and value["date"] in page.read_text()
     before = page.read_bytes()
     assert cli.main(arguments) == 2
     assert "exists already: --force replaces it" in capsys.readouterr().err
@@ -300,7 +395,10 @@ def test_the_hunt_on_the_command_line(
     assert cli.main(["verify", "--bugs", "--json", str(path)]) == 0
     out = capsys.readouterr().out
     assert f"{len(some)} of {len(some)} bugs caught" in out and some[0].symptom in out
-    assert [b["caught"] for b in json.loads(path.read_text())["bugs"]] == [True] * len(some)
+    value = json.loads(path.read_text())
+    assert [b["caught"] for b in value["bugs"]] == [True] * len(some) and value["format"] == 1
+    assert value["level"] == "quick" and value["caught"] == len(some)
+    assert value["numpy"] == np.__version__ and value["device"] == "cpu"
     missed = Bug("nothing", 1, "Nothing.", "schedules", both)
     monkeypatch.setattr(bugs, "ZOO", (*some, missed))
     assert cli.main(["verify", "--bugs"]) == 1
@@ -313,6 +411,7 @@ def test_the_hunt_on_the_command_line(
         (["--json", "nowhere/a.json"], "there is no folder nowhere"),
         (["--text", "."], "is no regular file"),
         (["--json", "a", "--text", "a"], "expected two files"),
+        (["--json", "a", "--text", "./a"], "expected two files"),
         (["--full", "--quick"], "not allowed with"),
     ],
 )

@@ -1,7 +1,6 @@
 """`minivae evaluate RUN`: the bound and the likelihood of a run on its test images."""
 
 import argparse
-import math
 from typing import Any
 
 import numpy as np
@@ -75,8 +74,8 @@ def _table(result: Likelihood, D: int, probability: bool) -> None:
         ("NLL", result.nll),
     ):
         e = Estimate.of(values)
-        bits = e.mean / (D * math.log(2.0))
-        per_dim = f"  ({bits:.4f} bits per dimension)" if name == "NLL" and probability else ""
+        bits = f"  ({e.bits_per_dimension(D):.4f} bits per dimension)"
+        per_dim = bits if name == "NLL" and probability else ""
         error = f" +- {e.standard_error:.2f}" if len(values) > 1 else ""
         print(f"  {name:14}  {e.mean:9.2f}{error} nats per image{per_dim}")
     print(f"  S = {result.n_samples:,} samples an image, the encoder as proposal")

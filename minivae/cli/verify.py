@@ -16,7 +16,7 @@ DESCRIPTION = """Climb a ladder of proofs, from gradients at machine precision t
 themselves. Each rung prints its figures, their tolerances, and what it would have caught.
 
 With --bugs, plant every mistake of the bug zoo in the library, one after another, and see the rung
-that is named for it fail.
+that is named for it fail. The rungs then do as much as with --quick, or with --full if it is given.
 
 The last rung holds the GPU against NumPy and is skipped without --device cuda.
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     level = parser.add_mutually_exclusive_group()
-    level.add_argument("--full", action="store_true", help="ten times as many cases")
+    level.add_argument("--full", action="store_true", help="more cases where they are drawn")
     level.add_argument("--quick", action="store_true", help="a glance, in seconds")
     add("--bugs", action="store_true", help="plant each known bug and see its rung fail")
     add("--json", metavar="FILE", help="write the result as JSON")
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Climb or hunt, print, write; the exit status."""
     for name in ("json", "text"):
         _check_file(name, getattr(args, name), args.force)
-    if args.json is not None and args.json == args.text:
+    if args.json and args.text and Path(args.json).resolve() == Path(args.text).resolve():
         raise ValueError(f"expected two files for --json and --text, got {args.json} twice")
     if missing := _missing(args.device):
         print(f"minivae: {missing}", file=sys.stderr)
@@ -86,13 +86,14 @@ def _climb(setting: verify.Setting) -> tuple[bool, str, dict[str, Any]]:
 def _hunt(setting: verify.Setting) -> tuple[bool, str, dict[str, Any]]:
     from minivae.verify import bugs
 
+    print(verify.heading(setting), end="\n\n")
     catches = bugs.hunt(bugs.ZOO, setting, lambda catch: _show(catch.as_text()))
     caught = sum(catch.caught for catch in catches)
     summary = f"{caught} of {len(catches)} bugs caught by the rung that is named for them"
     print(summary)
-    text = "\n\n".join([*(catch.as_text() for catch in catches), summary]) + "\n"
-    value = {"caught": caught, "bugs": [catch.as_json() for catch in catches]}
-    return caught == len(catches), text, value
+    pages = [verify.heading(setting), *(catch.as_text() for catch in catches), summary]
+    value = bugs.as_json(catches, setting)
+    return caught == len(catches), "\n\n".join(pages) + "\n", value
 
 
 def _show(text: str) -> None:

@@ -43,6 +43,13 @@ class Estimate:
         error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
         return cls(float(values.mean()), error)
 
+    def bits_per_dimension(self, D: int) -> float:
+        """The mean in bits for each of D pixels: nats / (D log 2).
+
+        A length of a code only if it is of -log p(x), and p(x) is a probability, not a density.
+        """
+        return self.mean / (D * math.log(2.0))
+
     def __str__(self) -> str:
         return f"{self.mean:.2f} +- {self.standard_error:.2f}"
 

@@ -2,12 +2,15 @@
 
 gradients.py    derivatives that use no backward: complex step and differences
 figures.py      a figure with its tolerance, a rung, how much it is to do
-derivatives.py, densities.py, exactness.py, conduct.py    the rungs, from bottom to top
-ladder.py       the certificate: all rungs, as text and as JSON
+values.py, derivatives.py, densities.py, exactness.py, estimates.py, conduct.py, running.py,
+machines.py     the rungs, about from bottom to top
+integrals.py    what sampling only estimates
+ladder.py, certificate.py    all rungs, as text and as JSON
 bugs/           mistakes to plant, each with the rung that must catch it
 """
 
-from minivae.verify.figures import Figure, Rung, Setting, Skipped
+from minivae.verify.certificate import Certificate, Outcome, circumstances, heading
+from minivae.verify.figures import Figure, Rung, Setting, Skipped, worst
 from minivae.verify.gradients import (
     central_difference,
     complex_step,
@@ -15,7 +18,7 @@ from minivae.verify.gradients import (
     layer_errors,
     model_errors,
 )
-from minivae.verify.ladder import LADDER, Certificate, Outcome, climb, heading
+from minivae.verify.ladder import LADDER, climb
 
 __all__ = [
     "LADDER",
@@ -26,10 +29,12 @@ __all__ = [
     "Setting",
     "Skipped",
     "central_difference",
+    "circumstances",
     "climb",
     "complex_step",
     "gradient_error",
     "heading",
     "layer_errors",
     "model_errors",
+    "worst",
 ]

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from minivae import objectives
-from minivae.distributions import Categorical, ContinuousBernoulli, Gaussian
+from minivae.distributions import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from minivae.layers import ACTIVATIONS, GELU, Constant, Dense, Heads, SoftClip, Stack, Tanh
 from minivae.models import VAE, Architecture, Autoencoder
 from minivae.models.networks import LIKELIHOODS
 from minivae.parameters import Layer, Parameters
-from minivae.verify.figures import Figure, Setting
+from minivae.verify.figures import Figure, Setting, worst
 from minivae.verify.gradients import complex_step, gradient_error, layer_errors, model_errors
 
 TOLERANCE = 1e-12
@@ -44,7 +44,7 @@ def gradients(setting: Setting) -> list[Figure]:
         "the autoencoder": _autoencoder,
     }
     return [
-        Figure(f"error of {name}", max(check(rng) for rng in drawn), TOLERANCE, "relative")
+        Figure(f"error of {name}", worst(*[check(rng) for rng in drawn]), TOLERANCE, "relative")
         for name, check in checks.items()
     ]
 
@@ -56,8 +56,8 @@ def inner_products(setting: Setting) -> list[Figure]:
     """
     rng, layers, models = np.random.default_rng(32), 0.0, 0.0
     for _ in range(setting.pick(1, 50, 500)):
-        layers = max(layers, *(_adjoint(make, rng) for make in LAYERS.values()))
-        models = max(models, *(_slope(name, rng) for name in LIKELIHOODS))
+        layers = worst(layers, *(_adjoint(make, rng) for make in LAYERS.values()))
+        models = worst(models, *(_slope(name, rng) for name in LIKELIHOODS))
     return [
         Figure("<u, J v> - <J^T u, v> of layers", layers, 1e-12, "relative"),
         Figure("slope of the ELBO along a direction", models, 1e-12, "relative"),
@@ -87,9 +87,9 @@ def caches(setting: Setting) -> list[Figure]:
         ) if once.size else once  # fmt: skip
         twice = run(*[lambda layer=layer, dy=dy, cache=cache: layer.backward(dy, cache)] * 2)
         without = run(lambda layer=layer, dy=dy, cache=cache: layer.backward(dy, cache, False))
-        between = max(between, _distance(once, other))
-        adding = max(adding, _distance(2.0 * once, twice))
-        lazy = max(lazy, _distance(once, without))
+        between = worst(between, _distance(once, other))
+        adding = worst(adding, _distance(2.0 * once, twice))
+        lazy = worst(lazy, _distance(once, without))
     return [
         Figure("change by a forward in between", between, 0.0, "absolute"),
         Figure("two backwards against twice one", adding, 0.0, "absolute"),
@@ -128,11 +128,11 @@ def _layer_case(
 
 
 def _layers(rng: Rng) -> float:
-    worst = 0.0
+    errors: list[float] = []
     for make in LAYERS.values():
         layer, parameters, x, dy = _layer_case(make, rng, 3, 3)
-        worst = max(worst, *layer_errors(layer, x, dy, parameters).values())
-    return worst
+        errors += layer_errors(layer, x, dy, parameters).values()
+    return worst(*errors)
 
 
 def _distributions(rng: Rng) -> float:
@@ -140,7 +140,9 @@ def _distributions(rng: Rng) -> float:
     mu, logvar, v, eps = (rng.normal(size=(2, 3)) for _ in range(4))
     a, u = rng.normal(0.0, 3.0, (2, 3)), rng.random((2, 3))
     q, p = Gaussian(mu, logvar), Gaussian(v, 0.5 * logvar + 0.3)
+    coin, grey = Bernoulli(a), ContinuousBernoulli(a)
     c, one_hot = rng.normal(0.0, 1.0, (2, 3, 4)), np.eye(4)[rng.integers(0, 4, (2, 3))]
+    other = Categorical(rng.normal(0.0, 1.0, (2, 3, 4)))
     pairs: list[tuple[Any, Callable[[np.ndarray], Any], np.ndarray]] = [
         (q.score(v)[0], lambda m: Gaussian(m, logvar).log_prob(v).sum(), mu),
         (q.score(v)[1], lambda l: Gaussian(mu, l).log_prob(v).sum(), logvar),
@@ -148,34 +150,36 @@ def _distributions(rng: Rng) -> float:
         (q.pathwise_grad(v, eps)[1], lambda l: (v * Gaussian(mu, l).sample(eps)).sum(), logvar),
         (q.kl_grad()[0], lambda m: Gaussian(m, logvar).kl().sum(), mu),
         (q.kl_grad()[1], lambda l: Gaussian(mu, l).kl().sum(), logvar),
+        (q.pathwise_grad(v, eps)[0], lambda m: (v * Gaussian(m, logvar).sample(eps)).sum(), mu),
+        (q.kl_grad(p)[0], lambda m: Gaussian(m, logvar).kl(p).sum(), mu),
         (q.kl_grad(p)[1], lambda l: Gaussian(mu, l).kl(p).sum(), logvar),
-        (
-            ContinuousBernoulli(a).score(u)[0],
-            lambda b: ContinuousBernoulli(b).log_prob(u).sum(),
-            a,
-        ),
+        (coin.score(u)[0], lambda b: Bernoulli(b).log_prob(u).sum(), a),
+        (coin.grad_value(u), lambda x: coin.log_prob(x).sum(), u),
+        (grey.score(u)[0], lambda b: ContinuousBernoulli(b).log_prob(u).sum(), a),
+        (grey.grad_value(u), lambda x: grey.log_prob(x).sum(), u),
         (Categorical(c).score(one_hot)[0], lambda b: Categorical(b).log_prob(one_hot).sum(), c),
         (Categorical(c).kl_grad()[0], lambda b: Categorical(b).kl().sum(), c),
+        (Categorical(c).kl_grad(other)[0], lambda b: Categorical(b).kl(other).sum(), c),
     ]
-    return max(gradient_error(g, complex_step(f, at), 1.0) for g, f, at in pairs)
+    return worst(*[gradient_error(g, complex_step(f, at), 1.0) for g, f, at in pairs])
 
 
 def _elbo(rng: Rng) -> float:
     """Every likelihood, with two samples, and with a KL weight and a floor that binds."""
-    worst = 0.0
+    errors: list[float] = []
     for likelihood in LIKELIHOODS:
         model, x, eps = drawn_model(VAE, rng, likelihood=likelihood, variance="pixel")
         floor = float(np.mean(objectives.elbo(model, x, eps, gradient=False).kl))
         for weight, bits in ((1.0, 0.0), (0.7, floor)):
             run = partial(objectives.elbo, model, x, eps, weight, bits)
-            worst = max(worst, *model_errors(model, run).values())
-    return worst
+            errors += model_errors(model, run).values()
+    return worst(*errors)
 
 
 def _autoencoder(rng: Rng) -> float:
     model, x, _ = drawn_model(Autoencoder, rng, likelihood="gaussian")
     errors = model_errors(model, lambda g: objectives.reconstruction(model, x, gradient=g))
-    return max(errors.values())
+    return worst(*errors.values())
 
 
 def _adjoint(make: Callable[[int, int], Layer], rng: Rng) -> float:

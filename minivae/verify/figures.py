@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minivae.arrays import Device
 
 
@@ -59,6 +61,17 @@ class Setting:
     def pick(self, quick: int, standard: int, full: int) -> int:
         """The number that belongs to the level."""
         return {"quick": quick, "standard": standard, "full": full}[self.level]
+
+
+def worst(*values: Any) -> float:
+    """The largest of numbers and arrays; a nan if one of them is.
+
+    What gathers a figure: Python's max(0.0, nan) is 0.0, and so it would lose the nan.
+
+    >>> worst(0.0, math.nan, np.ones(2))
+    nan
+    """
+    return float(np.max(np.concatenate([np.ravel(v) for v in values])))
 
 
 class Skipped(Exception):

@@ -16,6 +16,7 @@ The right gradient of a wrong objective passes every one of these checks.  They 
 differentiates forward; that forward is the right formula is the task of other tests.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,13 +67,17 @@ def gradient_error(g: Array, reference: np.ndarray, scale: float) -> float:
 
     ``scale`` is the size of what enters: the largest |dy| for a layer, the largest |g| of all theta
     for a model.  It keeps a gradient that is zero, or nearly, from being judged by its last digit.
-    Two zero arrays have error 0; a wrong shape is an error of its own.
+    Two zero arrays have error 0; a wrong shape is an error of its own.  A nan in either array makes
+    the error inf, which no `max` over errors can lose.
     """
     g = to_numpy(g)
     if g.shape != reference.shape:
         raise ValueError(f"expected a gradient of shape {reference.shape}, got {g.shape}")
     worst = np.abs(g - reference).max(initial=0.0)
-    return float(worst / (np.abs(reference).max(initial=0.0) + scale / 100.0)) if worst else 0.0
+    if worst == 0.0:
+        return 0.0
+    error = float(worst / (np.abs(reference).max(initial=0.0) + scale / 100.0))
+    return math.inf if math.isnan(error) else error
 
 
 def layer_errors(

@@ -1,15 +1,17 @@
 """Bugs in evaluation and in the exact worlds: a bound that is none."""
 
+import math
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
+from minivae import exact
 from minivae.evaluation import bounds, likelihood
-from minivae.exact import forms, linear_vae
+from minivae.exact import forms, linear_vae, water_filling
 from minivae.exact.discrete import DiscreteWorld
 from minivae.numerics import log_mean_exp, logsumexp
-from minivae.verify.bugs.planting import Bug, after, replaced
+from minivae.verify.bugs.planting import Bug, after, both, replaced
 
 Plant = AbstractContextManager[None]
 
@@ -32,8 +34,28 @@ def one_draw() -> Plant:
     )
 
 
+def half_of_the_draws() -> Plant:
+    """Every second draw is used, and used twice."""
+    right = likelihood.log_weights
+    return replaced(
+        likelihood,
+        "log_weights",
+        lambda model, x, q, eps: right(model, x, q, np.repeat(eps[::2], 2, axis=0)[: len(eps)]),
+    )
+
+
+def at_most_128_draws() -> Plant:
+    """The first 128 draws, over and over."""
+    right = likelihood.log_weights
+    return replaced(
+        likelihood,
+        "log_weights",
+        lambda model, x, q, eps: right(model, x, q, eps[np.arange(len(eps)) % 128]),
+    )
+
+
 def wrong_sign() -> Plant:
-    """-log mean 1/w: an upper bound in place of a lower one."""
+    """-log mean 1/w: below the mean of log w, so a bound that is worse than the ELBO."""
     return replaced(bounds, "log_mean_exp", lambda a, axis=0: -log_mean_exp(-a, axis))
 
 
@@ -68,10 +90,21 @@ def unweighted_aggregate() -> Plant:
 
 
 def averaged_tuples() -> Plant:
-    """IWAE_k as the ELBO of one draw, less log k."""
+    """IWAE_k as the sum of k logarithms, less log k."""
     right = forms.iwae
-    return replaced(
-        forms, "iwae", lambda world, k=1: right(world, 1) - (0.0 if k == 1 else np.log(k))
+    return replaced(forms, "iwae", lambda world, k=1: k * right(world, 1) - math.log(k))
+
+
+def curve_in_bits() -> Plant:
+    """Rates divided by log 2, in a curve that says nats."""
+
+    def change(point: Any, *_: Any) -> Any:
+        log2 = math.log(2.0)
+        return point._replace(rate=point.rate / log2, rates=point.rates / log2)
+
+    return both(
+        after(water_filling, "reverse_water_filling", change),
+        after(exact, "reverse_water_filling", change),
     )
 
 
@@ -89,6 +122,10 @@ BUGS = (
         "Bounds that are too good, by up to half a nat per latent.", "bounds", at_the_mean),
     Bug("one draw for all k", 9,
         "A larger k changes nothing.", "bounds", one_draw),
+    Bug("every second draw, twice", 9,
+        "k is half of the k that was asked for.", "bounds", half_of_the_draws),
+    Bug("at most 128 draws", 9,
+        "From k = 128 on nothing changes.", "bounds", at_most_128_draws),
     Bug("log weights with the wrong sign", 9,
         "The bound falls as k grows.", "bounds", wrong_sign),
     Bug("a mean of logarithms called IWAE", 15,
@@ -104,6 +141,8 @@ BUGS = (
         unweighted_aggregate),
     Bug("a sum of logarithms, less log k", 15,
         "IWAE_2 below the ELBO.", "eight forms", averaged_tuples),
+    Bug("Shannon's curve in bits", 24,
+        "A model seems to lie above the curve by 44 per cent.", "water-filling", curve_in_bits),
     Bug("active units counted without beta", 17,
         "The 'intrinsic dimension' does not depend on beta.", "water-filling",
         threshold_without_beta),

@@ -1,12 +1,13 @@
 """The hunt: each bug's rung with and without the bug."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minivae.verify.bugs.planting import Bug
+from minivae.verify.certificate import FORMAT, Outcome, circumstances
 from minivae.verify.figures import Setting
-from minivae.verify.ladder import Outcome, climb
+from minivae.verify.ladder import climb
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ class Catch:
         }
 
 
+def as_json(catches: Iterable[Catch], setting: Setting) -> dict[str, Any]:
+    """A hunt as JSON can hold it, with the versions and the machine it is true of."""
+    found = [catch.as_json() for catch in catches]
+    return {
+        "format": FORMAT,
+        "level": setting.level,
+        "device": str(setting.device),
+        **circumstances(),
+        "caught": sum(catch["caught"] for catch in found),
+        "bugs": found,
+    }
+
+
 def hunt(
     zoo: Iterable[Bug],
     setting: Setting | None = None,
@@ -61,14 +75,16 @@ def hunt(
     after_bug  called with every catch as it comes.
     """
     setting = Setting("quick") if setting is None else setting
-    clean: dict[str, Outcome] = {}
+    clean: dict[Any, Outcome] = {}
     catches = []
     for bug in zoo:
-        if bug.rung not in clean:
-            clean[bug.rung] = climb(setting, [bug.rung]).outcomes[0]
+        own = bug.device if setting.device == "cpu" else None
+        where = setting if own is None else replace(setting, device=own)
+        if (bug.rung, own is None) not in clean:
+            clean[bug.rung, own is None] = climb(where, [bug.rung]).outcomes[0]
         with bug.plant():
-            planted = climb(setting, [bug.rung]).outcomes[0]
-        catches.append(Catch(bug, clean[bug.rung], planted))
+            planted = climb(where, [bug.rung]).outcomes[0]
+        catches.append(Catch(bug, clean[bug.rung, own is None], planted))
         if after_bug is not None:
             after_bug(catches[-1])
     return catches

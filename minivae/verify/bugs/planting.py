@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from minivae.arrays import Device
+
 
 @dataclass(frozen=True)
 class Bug:
@@ -15,6 +17,7 @@ class Bug:
     symptom  a sentence: what its victim sees.
     rung     the rung of the certificate that must catch it.
     plant    makes the context manager in which the library has the bug.
+    device   the device that the rung needs to be tried on, unless another is named; None for any.
     """
 
     name: str
@@ -22,6 +25,7 @@ class Bug:
     symptom: str
     rung: str
     plant: Callable[[], AbstractContextManager[None]]
+    device: Device | None = None
 
 
 @contextmanager

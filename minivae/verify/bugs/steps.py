@@ -46,6 +46,17 @@ def epsilon_inside_the_root() -> Plant:
     return replaced(Adam, "step", step)
 
 
+def adam_without_epsilon() -> Plant:
+    """m / sqrt(v): 0 / 0 where a weight has had no gradient yet."""
+
+    def step(self: Adam, theta: Any, grad: Any) -> None:
+        m, v = _moments(self, theta, grad)
+        m, v = m / (1.0 - self.beta1**self.t), v / (1.0 - self.beta2**self.t)
+        theta -= self.learning_rate * m / np.sqrt(v)
+
+    return replaced(Adam, "step", step)
+
+
 def forgotten_moments() -> Plant:
     """Parameters are restored, the optimiser starts afresh."""
     return replaced(Adam, "restore", lambda self, state, theta: None)
@@ -90,10 +101,12 @@ BUGS = (
         "The first steps are several times too long.", "optimiser", adam_without_correction),
     Bug("Adam's epsilon inside the root", 22,
         "Small gradients stand still.", "optimiser", epsilon_inside_the_root),
+    Bug("Adam without epsilon", 22,
+        "nan, as soon as a pixel is always black.", "optimiser", adam_without_epsilon),
     Bug("Adam's moments forgotten on resume", 22,
         "A jump in the loss after every pause.", "optimiser", forgotten_moments),
     Bug("Adam's count restarted on resume", 22,
-        "Steps far too long after a pause.", "optimiser", restart_of_the_count),
+        "After a pause the steps are far too short.", "optimiser", restart_of_the_count),
     Bug("cycles off by one", 18,
         "The KL weight is never 0, and 1 too early.", "schedules", cycle_off_by_one),
     Bug("a warm-up off by one", 18,

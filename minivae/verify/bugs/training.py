@@ -41,20 +41,27 @@ def mean_over_latents() -> Plant:
 
 
 def mean_over_pixels() -> Plant:
-    """The reconstruction averaged over pixels: beta D, with the right gradient of it."""
+    """The reconstruction averaged over pixels: beta D, with the right gradient of it.
 
-    def change(
-        result: Any, model: Any, x: Any, eps: Any, kl_weight: float, free_bits: float
-    ) -> Any:
-        reconstruction = result.reconstruction / x.shape[1]
-        kl = kl_weight * np.maximum(result.kl.mean(axis=0), free_bits).sum()
+    -rec / D + beta KL is 1/D of the loss with the weight D beta, and so is its gradient.
+    """
+    right = objectives.elbo
+
+    def wrong(
+        model: Any, x: Any, eps: Any,
+        kl_weight: float = 1.0, free_bits: float = 0.0, gradient: bool = True,
+    ) -> Any:  # fmt: skip
+        D, before = x.shape[1], model.parameters.grad.copy()
+        result = right(model, x, eps, kl_weight * D, free_bits, gradient)
+        model.parameters.grad[...] = before + (model.parameters.grad - before) / D
+        reconstruction = result.reconstruction / D
         return result._replace(
             elbo=reconstruction - result.kl.sum(axis=-1),
             reconstruction=reconstruction,
-            loss=kl - reconstruction.mean(),
+            loss=result.loss / D,
         )
 
-    return elbo_with(change)
+    return replaced(objectives, "elbo", wrong)
 
 
 def sum_over_batch() -> Plant:
@@ -136,12 +143,14 @@ def mean_of_batch_means() -> Plant:
 
 def return_in_the_loop() -> Plant:
     """The held-out mean is that of the first batch."""
-    right = training.evaluate_objective
+    right = loop.evaluate_objective
 
-    def wrong(model: Any, x: Any, rng: Any, batch_size: int = 500) -> Any:
-        return right(model, x[:batch_size], rng, batch_size)
+    def wrong(model: Any, x: Any, rng: Any, batch_size: int = 500, **options: Any) -> Any:
+        return right(model, x[:batch_size], rng, batch_size, **options)
 
-    return replaced(training, "evaluate_objective", wrong)
+    return both(
+        replaced(loop, "evaluate_objective", wrong), replaced(training, "evaluate_objective", wrong)
+    )
 
 
 def blank_bias() -> Plant:
@@ -155,8 +164,12 @@ def bias_is_the_mean() -> Plant:
 
 
 def small_weights() -> Plant:
-    """Weights a tenth as large as the width asks for."""
-    return after(Dense, "initial", lambda values, self, rng: {**values, "W": 0.1 * values["W"]})
+    """Weights with the standard deviation 0.05 in every layer."""
+    return after(
+        Dense,
+        "initial",
+        lambda values, self, rng: {**values, "W": 0.05 * rng.standard_normal(values["W"].shape)},
+    )
 
 
 BUGS = (
