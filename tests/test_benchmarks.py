@@ -27,7 +27,7 @@ def train_step() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SCRIPT.parent)
         yield importlib.import_module("train_step")
-    for name in ("train_step", "contestants", "memory_map"):
+    for name in ("train_step", "contestants", "memory_map", "mutation"):
         sys.modules.pop(name, None)
 
 
@@ -234,3 +234,170 @@ def test_linear_vaes_reach_shannons_curve(
     exact_worlds.beta_sweep(x, exact_worlds.Table())
     printed = capsys.readouterr().out
     assert "threshold nearer than 5 %" in printed and printed.count("FAILED") >= 3
+
+
+# ---- mutation testing ----
+
+
+@pytest.fixture(scope="module")
+def mutation(train_step: ModuleType) -> ModuleType:
+    """The script as a module."""
+    return importlib.import_module("mutation")
+
+
+SOURCE = '''
+"""Text - and + nothing else."""
+def f(x: int = 2, y: "a - b" = None) -> "c + d":
+    """1 + 1."""
+    x += y
+    if not x < -y:
+        raise ValueError(f"{x + 1} of 3")
+    return g(x * y, axis=0)
+'''
+
+
+def test_every_place_of_a_formula_is_changed_and_no_text(mutation: ModuleType) -> None:
+    found = mutation.mutants("m", SOURCE)
+    changes = [(mutant.line, mutant.after) for mutant in found]
+    head, result = "def f(x: int={}, y: 'a - b'=None) -> 'c + d':", "return {}"
+    condition = "if {}:"
+    assert sorted(changes) == sorted(
+        [(3, head.format(n)) for n in (1, 3)]
+        + [(5, text) for text in ("x -= y", "x = y", "pass")]
+        + [(6, condition.format(t)) for t in ("True", "False", "x < -y", "not x < y")]
+        + [(6, condition.format(t)) for t in ("not x <= -y", "not x > -y")]
+        + [(7, "pass"), (7, "raise f'{x + 1} of 3'")]
+        + [(8, result.format(t)) for t in ("None", "-g(x * y, axis=0)", "x * y", "g(x * y)")]
+        + [(8, result.format(f"g({t}, axis=0)")) for t in ("x / y", "x", "y")]
+        + [(8, result.format(f"g(x * y, axis={n})")) for n in (1, -1)]
+    )
+    assert {mutant.where for mutant in found} == {"f"}
+    for mutant in found:
+        tree = mutation.mutated(SOURCE, mutant)
+        assert mutant.after in [line.strip() for line in mutation.ast.unparse(tree).splitlines()]
+
+
+HUNT = """
+import ast, sys, mutation
+mutation.PATIENCE = 1
+name = "distributions/bernoulli"
+found = mutation.mutants(name, (mutation.ROOT / "minivae" / f"{name}.py").read_text())
+wanted = [m for m in found if m.where == "_log_density" and m.after != "return None"][:3]
+wanted += [m for m in found if m.where == "Bernoulli.grad_value"][:2]
+loop = ast.parse("while True: pass").body[0]
+wanted += [wanted[0]._replace(where="loop", path=(*wanted[0].path[:1], ("body", 0)), node=loop)]
+verdicts = mutation.hunt(name, wanted, (sys.argv[1],), lambda *_: None)
+print()
+for mutant, verdict in zip(wanted, verdicts):
+    print("FATE", mutant.where, verdict.outcome)
+"""
+
+WATCH = """
+import numpy as np
+from minivae.distributions import Bernoulli
+def test_log_prob():
+    a = np.array([-1.0, 2.0, 3.0])
+    want = 1.0 / ((1 + np.exp(1)) * (1 + np.exp(-2)) * (1 + np.exp(3)))
+    assert np.allclose(np.exp(Bernoulli(a).log_prob(np.array([1.0, 1.0, 0.0]))), want, rtol=1e-12)
+"""
+
+
+def test_a_mutant_dies_where_a_test_looks_and_lives_where_none_does(
+    mutation: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "test_watch.py").write_text(WATCH)
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), str(ROOT)])}
+    command = [sys.executable, "-c", HUNT, str(tmp_path / "test_watch.py")]
+    done = subprocess.run(
+        command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    fates: dict[str, set[str]] = {}
+    for where, fate in re.findall(r"^FATE (\S+) (.*)$", done.stdout, re.MULTILINE):
+        fates.setdefault(where, set()).add(fate)
+    assert fates == {
+        "_log_density": {"killed"},
+        "Bernoulli.grad_value": {"survived"},
+        "loop": {"timed out"},
+    }
+
+
+ORIGINAL = """
+from dataclasses import dataclass
+import numpy as np
+from minivae.arrays import fused
+N = 3
+@fused
+def kernel(x): return N * x
+class Base:
+    def value(self, x=1.0): return kernel(np.array([x + 0.0]))[0]
+@dataclass(frozen=True)
+class Child(Base):
+    a: float = 0.0
+    def value(self, x=1.0): return super().value(x) + 0.0
+    @property
+    def twice(self): return 2 * self.a
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "want"),
+    [
+        ("", "", (3, 3.0, 3.0, 2.0, True)),
+        ("N = 3", "N = 400", (400, 400.0, 400.0, 2.0, True)),
+        ("N * x", "N - x", (3, 2.0, 2.0, 2.0, True)),
+        ("x + 0.0", "x + 1.0", (3, 3.0, 6.0, 2.0, True)),
+        ("x=1.0): return super", "x=2.0): return super", (3, 3.0, 6.0, 2.0, True)),
+        ("super().value(x) + 0.0", "7.0", (3, 3.0, 7.0, 2.0, True)),
+        ("2 * self.a", "5.0", (3, 3.0, 3.0, 5.0, True)),
+        ("frozen=True", "frozen=False", (3, 3.0, 3.0, 2.0, False)),
+    ],
+)
+def test_what_was_imported_before_gets_the_changed_code(
+    mutation: ModuleType, before: str, after: str, want: tuple[object, ...]
+) -> None:
+    module, user = ModuleType("changing"), ModuleType("user")
+    module.__file__ = "changing.py"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "changing", module)
+        patch.setitem(sys.modules, "user", user)
+        exec(ORIGINAL, vars(module))
+        exec("from changing import N, kernel, Child\nchild = Child(1.0)", vars(user))
+        mutation.plant(module, mutation.ast.parse(ORIGINAL.replace(before, after)))
+        got = user.N, user.kernel(np.ones(1))[0], user.child.value(), user.child.twice
+        try:
+            user.child.a = 1.0
+            frozen = False
+        except AttributeError:
+            frozen = True
+        assert (*got, frozen) == want
+
+
+def test_an_entry_that_fits_no_mutant_is_an_error(
+    mutation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    among = mutation.mutants("m", SOURCE)
+    key = dict(zip(("module", "where", "before", "after"), among[0].key(), strict=True))
+    monkeypatch.setattr(mutation, "EQUIVALENTS", tmp_path / "list.json")
+    mutation.EQUIVALENTS.write_text(json.dumps([{**key, "reason": "why"}]))
+    assert mutation.equivalents(among, ["m"]) == {among[0].key(): "why"}
+    assert mutation.equivalents(among, ["other"]) == {}
+    mutation.EQUIVALENTS.write_text(json.dumps([{**key, "after": "x += 2 * y", "reason": "why"}]))
+    with pytest.raises(SystemExit, match="0 mutants fit"):
+        mutation.equivalents(among, ["m"])
+
+
+def test_the_list_that_ships_fits_the_sources_and_gives_reasons(mutation: ModuleType) -> None:
+    modules = ["objectives", "optimizers"]  # the rest costs seconds; the script itself checks all
+    assert mutation.equivalents(mutation.all_mutants(modules), modules)
+    entries = json.loads(mutation.EQUIVALENTS.read_text())
+    assert all(len(entry["reason"].split()) > 3 for entry in entries)
+    assert {entry["module"] for entry in entries} <= set(mutation.SUITES)
+
+
+def test_the_share_leaves_out_what_is_equivalent(mutation: ModuleType) -> None:
+    outcomes = ["killed"] * 18 + ["timed out"] + ["survived"] + ["equivalent"] * 5
+    found = [{"module": "m", "outcome": outcome} for outcome in outcomes]
+    assert mutation.share(found) == 0.95
+    lines = mutation.table(found, mutation.Counter(m=40)).splitlines()
+    assert lines[1].split() == ["m", "40", "25", "18", "1", "5", "1", "95.0%"]

@@ -263,6 +263,13 @@ def test_float32_stays_float32() -> None:
     assert {str(a.dtype) for a in results} == {"float32"}
 
 
+def test_the_slope_in_the_value_has_the_shape_of_both_together() -> None:
+    one, many = np.ones((3, 2)), np.ones((4, 3, 2))
+    for parameters, values in ((one, many), (many, one)):
+        assert Categorical(parameters).grad_value(values).shape == many.shape
+        assert Categorical(parameters).score(values)[0].shape == many.shape
+
+
 def test_a_distribution_is_a_value() -> None:
     with pytest.raises(AttributeError):
         Categorical(np.zeros((1, 2))).logits = np.ones((1, 2))  # type: ignore[misc]

@@ -213,6 +213,34 @@ def test_log_C_its_slope_and_the_mean_to_the_last_digits() -> None:
     check_digits()
 
 
+def test_the_pathwise_derivative_near_zero_to_its_last_digits() -> None:
+    """dx/da = [ (1 - e^(-ax)) / (1 - e^-a) - x ] / a, in decimals that may cancel."""
+    sizes = [1e-12, 1e-3, 0.1, 0.2, 0.25, 0.29, float(np.nextafter(0.3, 0))]
+    x = np.array([1e-6, 0.1, 0.37, 0.5, 0.8, 0.999])
+    for a in (*sizes, *(-size for size in sizes)):
+        got = continuous_bernoulli._sample_slope(np.full(6, a), x)
+        with localcontext() as context:
+            context.prec = 60
+            d = Decimal(a)
+            for value, at in zip(got.tolist(), map(Decimal, x.tolist()), strict=True):
+                want = ((1 - (-d * at).exp()) / (1 - (-d).exp()) - at) / d
+                assert abs(Decimal(value) / want - 1) < Decimal("2e-15"), (a, at)
+
+
+def test_a_random_number_of_zero_is_read_as_e_to_the_minus_80() -> None:
+    for a in (-100.0, 10.0, 79.0, 100.0, 400.0):
+        (x,) = ContinuousBernoulli(np.array([a])).sample(np.zeros(1))
+        assert x == pytest.approx(max(0.0, 1.0 - 80.0 / a) if a > 0 else 0.0, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounding_leads_no_sample_out_of_the_interval(dtype: str) -> None:
+    a, least = np.linspace(-90, 90, 20_001).astype(dtype), np.finfo(dtype).epsneg
+    for u in (0.0, least, 1.0 - 2.0 * least, 1.0 - least):
+        x = ContinuousBernoulli(a).sample(np.full_like(a, u))
+        assert x.min() >= 0.0 and x.max() <= 1.0
+
+
 def test_known_values() -> None:
     """C(1/2) = 2; near lambda = 1/2 + d, log C = log 2 + 4/3 d^2 + 104/45 d^4 + O(d^6)."""
     zero = np.zeros(1)
@@ -231,6 +259,13 @@ def test_the_formula_of_the_mean_in_lambda() -> None:
         want = rate / (2 * rate - 1) + 1 / (2 * math.atanh(1 - 2 * rate))
         a = np.array([math.log(rate / (1 - rate))])
         assert ContinuousBernoulli(a).mean[0] == pytest.approx(want, rel=1e-12)
+
+
+def test_the_series_is_for_logits_below_its_edge_in_size() -> None:
+    edge = continuous_bernoulli.NEAR
+    inside = np.nextafter(edge, 0)
+    logits = np.array([-edge, -inside, 0.0, inside, edge])
+    assert continuous_bernoulli._near(logits).tolist() == [False, True, True, True, False]
 
 
 def test_nothing_jumps_where_the_series_ends() -> None:
@@ -398,6 +433,13 @@ def test_a_large_batch_is_its_rows(dtype: str) -> None:
     u = rng.random((S, B, D)).astype(dtype)
     assert np.array_equal(whole.sample(u)[:, 7:8], one.sample(u[:, 7:8]))
     assert np.array_equal(whole.mean[:, 7:8], one.mean)
+
+
+def test_the_slope_in_the_value_has_the_shape_of_both_together() -> None:
+    one, many = np.full(3, 0.5), np.full((4, 3), 0.5)
+    for parameters, values in ((one, many), (many, one)):
+        assert ContinuousBernoulli(parameters).grad_value(values).shape == many.shape
+        assert ContinuousBernoulli(parameters).score(values)[0].shape == many.shape
 
 
 def test_a_distribution_is_a_value() -> None:

@@ -280,6 +280,14 @@ def test_a_large_batch_is_its_rows(kind: str, dtype: str) -> None:
             assert np.array_equal(np.broadcast_to(whole, (B, D))[7:8], single)
 
 
+def test_the_slope_in_the_value_has_the_shape_of_both_together() -> None:
+    one, many = np.ones(3), np.ones((4, 3))
+    for parameters, values in ((one, many), (many, one)):
+        for p in (Bernoulli(parameters), Gaussian(parameters, one), Gaussian(one, parameters)):
+            assert p.grad_value(values).shape == (4, 3)
+        assert Bernoulli(parameters).score(values)[0].shape == (4, 3)
+
+
 def test_a_distribution_is_a_value() -> None:
     q = Gaussian(np.zeros(2), np.zeros(2))
     with pytest.raises(AttributeError):

@@ -28,6 +28,7 @@ from oracles import (
 
 from minivae.layers import (
     GELU,
+    Activation,
     Constant,
     Dense,
     Heads,
@@ -257,6 +258,14 @@ def test_constant_ignores_its_input_and_can_be_frozen() -> None:
             assert layer.dc.tolist() == dc
 
 
+def test_a_constant_is_learned_and_shared_by_default() -> None:
+    layer = Constant(3, 0.5)
+    assert layer.initial(np.random.default_rng(0))["c"].tolist() == [0.5]
+    make_parameters(layer, np.random.default_rng(0))
+    layer.backward(np.ones((4, 3)), np.ones((4, 2)))
+    assert layer.dc.tolist() == [12.0]
+
+
 def test_stack_of_nothing_is_the_identity() -> None:
     x = np.ones((2, 3))
     y, cache = Stack().forward(x)
@@ -292,6 +301,15 @@ def test_a_shared_dense_layer_in_a_fork_gets_both_gradients() -> None:
 # ---- initialisation and errors ----
 
 
+def test_heads_want_a_gradient_for_each_head() -> None:
+    net = Heads(Stack(), a=Tanh(), b=Sigmoid())
+    x = np.ones((2, 3))
+    _, cache = net.forward(x)
+    for dy in ((x,), (x, x, x)):
+        with pytest.raises(ValueError, match="zip"):
+            net.backward(dy, cache)
+
+
 def test_initial_weights_have_the_variance_that_was_asked_for() -> None:
     for init, want in (("he", 2 / 300), ("glorot", 2 / 500)):
         initial = Dense(300, 200, init).initial(np.random.default_rng(0))
@@ -299,6 +317,16 @@ def test_initial_weights_have_the_variance_that_was_asked_for() -> None:
         # The standard error of a variance is variance * sqrt(2 / n), n = 60,000: 0.6 %.
         assert abs(W.var() / want - 1) < 0.03 and abs(W.mean()) < 4 * math.sqrt(want / W.size)
         assert not initial["b"].any()
+
+
+@pytest.mark.parametrize(("init", "fan"), [("he", 3), ("glorot", 8)])
+def test_initial_weights_are_scaled_normal_numbers(init: str, fan: int) -> None:
+    W = Dense(3, 5, init).initial(np.random.default_rng(7))["W"]
+    normal = np.random.default_rng(7).standard_normal((3, 5))
+    assert np.allclose(W * W * fan / 2, normal * normal, rtol=1e-14, atol=0)
+    assert np.array_equal(np.sign(W), np.sign(normal))
+    default = Dense(3, 5).initial(np.random.default_rng(7))["W"]
+    assert np.array_equal(default, W) == (init == "he")
 
 
 def test_a_given_bias_is_the_initial_bias() -> None:
@@ -326,3 +354,14 @@ def test_every_layer_follows_the_protocol() -> None:
     layers = [Dense(1, 1), Constant(1, 0.0), ReLU(), Tanh(), Sigmoid(), Softplus(), GELU()]
     for layer in [*layers, SoftClip(1.0), Stack(), Heads(Stack())]:
         assert isinstance(layer, Layer)
+        if not isinstance(layer, Heads):
+            assert layer.parts() == {}
+        if not isinstance(layer, Dense | Constant):
+            assert layer.initial(np.random.default_rng(0)) == {}
+
+
+def test_an_activation_without_a_formula_says_so() -> None:
+    x = np.ones((1, 1))
+    for call in (lambda: Activation().forward(x), lambda: Activation().backward(x, x)):
+        with pytest.raises(NotImplementedError):
+            call()

@@ -216,6 +216,29 @@ def test_float32_stays_float32(kind: Any, activation: str, architecture: dict[st
     assert found == {"float32"} and model.parameters.grad.dtype == np.float32
 
 
+@pytest.mark.parametrize("kind", [VAE, Autoencoder])
+def test_what_goes_back_through_the_networks_is_float32_too(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adding float64 to a gradient of float32 leaves no trace in its dtype, only in the time."""
+    model, x, eps = make_model(kind, np.random.default_rng(0))
+    model.parameters.bind(model.parameters.theta.astype(np.float32))
+    given: list[Any] = []
+    for net in (model.encoder, model.decoder):
+
+        def spy(dy: Any, *args: Any, backward: Any = net.backward, **options: Any) -> Any:
+            given.extend(arrays_in(dy))
+            return backward(dy, *args, **options)
+
+        monkeypatch.setattr(net, "backward", spy)
+    x, eps = x.astype(np.float32), eps.astype(np.float32)
+    if kind is VAE:
+        objectives.elbo(model, x, eps, kl_weight=0.5, free_bits=0.1)
+    else:
+        objectives.reconstruction(model, x)
+    assert len(given) >= 2 and {str(a.dtype) for a in given} == {"float32"}
+
+
 def test_fold_and_unfold_keep_every_row_in_its_place() -> None:
     a = np.arange(24.0).reshape(2, 3, 4)
     rows = objectives.fold(a)

@@ -181,6 +181,29 @@ def test_what_makes_no_sense_is_refused(make: Any, words: str) -> None:
         make()
 
 
+LEAST = math.ulp(0.0)  # the smallest positive number
+BORDERS: dict[str, tuple[str, list[float], list[float]]] = {  # what is refused, what is not
+    "learning_rate": ("positive", [0.0, -LEAST, math.inf, math.nan], [LEAST, 1e300]),
+    "momentum": ("in [0, 1)", [-LEAST, 1.0, math.nan], [0.0, 1.0 - 2**-53]),
+    "beta1": ("in [0, 1)", [-LEAST, 1.0, math.nan], [0.0, 1.0 - 2**-53]),
+    "beta2": ("in [0, 1)", [-LEAST, 1.0, math.nan], [0.0, 1.0 - 2**-53]),
+    "epsilon": ("positive", [0.0, -LEAST, math.nan], [LEAST, 1e300]),
+    "weight_decay": ("of at least 0", [-LEAST, math.inf, math.nan], [0.0, 1e300]),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_constant_has_its_borders(name: str) -> None:
+    for constant in inspect.signature(OPTIMIZERS[name]).parameters:
+        what, refused, taken = BORDERS[constant]
+        for value in refused:
+            with pytest.raises(ValueError) as error:
+                OPTIMIZERS[name](**{constant: value})
+            assert str(error.value) == f"expected {constant} {what}, got {value}"
+        for value in taken:
+            assert OPTIMIZERS[name](**{constant: value}).settings()[constant] == value
+
+
 # ---- AdamW ----
 
 
@@ -473,8 +496,14 @@ def test_what_is_not_finite_stays_so() -> None:
 
 @pytest.mark.parametrize("max_norm", [0.0, -1.0, math.nan, math.inf])
 def test_a_senseless_length_is_refused(max_norm: float) -> None:
-    with pytest.raises(ValueError, match="max_norm positive and finite, got"):
+    with pytest.raises(ValueError) as error:
         clip_by_global_norm(np.ones(2), max_norm)
+    assert str(error.value) == f"expected max_norm positive and finite, got {max_norm}"
+
+
+@pytest.mark.parametrize("max_norm", [1e-300, 1e300])
+def test_any_other_length_is_taken(max_norm: float) -> None:
+    assert math.isclose(clipped(np.ones(4), max_norm)[0], 2.0)
 
 
 # ---- other devices ----
