@@ -27,7 +27,7 @@ def train_step() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(SCRIPT.parent)
         yield importlib.import_module("train_step")
-    for name in ("train_step", "contestants", "memory_map", "mutation"):
+    for name in ("train_step", "contestants", "memory_map", "mutation", "mutants"):
         sys.modules.pop(name, None)
 
 
@@ -309,7 +309,7 @@ def test_a_mutant_dies_where_a_test_looks_and_lives_where_none_does(
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), str(ROOT)])}
     command = [sys.executable, "-c", HUNT, str(tmp_path / "test_watch.py")]
     done = subprocess.run(
-        command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=300
+        command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     fates: dict[str, set[str]] = {}
