@@ -61,7 +61,7 @@ SUITES = {  # the tests that must notice
     "distributions/categorical": ("tests/test_categorical.py",),
     "distributions/continuous_bernoulli": ("tests/test_continuous_bernoulli.py",),
     "distributions/gaussian": ("tests/test_distributions.py",),
-    "objectives": ("tests/test_objectives.py", *_GRADIENTS),
+    "objectives": ("tests/test_objectives.py", "tests/test_iwae.py", *_GRADIENTS),
     "optimizers": ("tests/test_optimizers.py",),
 }
 LEFT_OUT = "planted"  # these test the tests, with mutants of their own
@@ -220,7 +220,16 @@ def hunt(
     import pytest
 
     plugin = Hunt(module, drawn, tell)
-    options = ["-q", "--no-header", "--no-summary", "--tb=native", "-p", "no:cacheprovider", "-k"]
+    options = [
+        "-n0",
+        "-q",
+        "--no-header",
+        "--no-summary",
+        "--tb=native",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+    ]
     options += [f"not {LEFT_OUT}", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     status = pytest.main([*options, *(str(ROOT / t) for t in tests)], plugins=[plugin])
     if plugin.error or len(plugin.verdicts) < len(drawn):
