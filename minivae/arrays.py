@@ -97,6 +97,21 @@ def cast(x: Array, other: Array) -> Array:
     return namespace(x).astype(x, other.dtype)
 
 
+def beside(a: Array, b: Array) -> Array:
+    """The columns of both, (B, n) and (B, m) -> (B, n + m); ``a`` itself if m = 0.
+
+    Backward  the columns of the gradient part again: da = d[:, :n], db = d[:, n:].
+    """
+    return joined([a, b], axis=1) if b.shape[1] else a
+
+
+def joined(parts: Sequence[Array], axis: int = 0) -> Array:
+    """Arrays of one library, one after the other along ``axis``."""
+    xp = namespace(parts[0])
+    join = xp.concat if hasattr(xp, "concat") else xp.concatenate  # an older CuPy
+    return join(list(parts), axis=axis)
+
+
 def sum_to(x: Array, shape: Sequence[int]) -> Array:
     """Sum ``x`` over the axes along which an array of ``shape`` was broadcast to give it.
 

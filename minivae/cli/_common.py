@@ -11,6 +11,7 @@ import numpy as np
 from minivae import runs, walks
 from minivae.datasets import Dataset, binarise
 from minivae.datasets.binarisation import SEEDS
+from minivae.models import MADE
 from minivae.models.base import Model
 
 PICTURES = (".png", ".svg")
@@ -51,11 +52,17 @@ def add_gif(parser: argparse.ArgumentParser) -> None:
         help="an animation, there and back for ever; --out FILE.gif means it too")  # fmt: skip
 
 
-def load(args: argparse.Namespace) -> tuple[Model, dict[str, Any]]:
-    """The model of the run, and its configuration."""
+def load(args: argparse.Namespace, codes: bool = True) -> tuple[Model, dict[str, Any]]:
+    """The model of the run, and its configuration.
+
+    codes   whether the command asks for latent codes, which not every model has.
+    """
     if getattr(args, "seed", 0) < 0:
         raise ValueError(f"expected --seed of at least 0, got {args.seed}")
-    return runs.load_run(args.run, args.device, args.checkpoint)
+    model, config = runs.load_run(args.run, args.device, args.checkpoint)
+    if codes and isinstance(model, MADE):
+        raise ValueError(f"{args.run}: a made has no latent codes")
+    return model, config
 
 
 def load_data(model: Model, config: dict[str, Any]) -> Dataset:

@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from minivae import runs
 from minivae.arrays import generator, standard_normal, to_numpy
-from minivae.cli import _common
+from minivae.cli import _common, autoregressive
 from minivae.datasets import Dataset, binarise
 from minivae.distributions import Bernoulli, Gaussian
 from minivae.evaluation import Estimate, Likelihood, estimate_likelihood
-from minivae.models import VAE
+from minivae.models import MADE, VAE
 from minivae.training import evaluate_objective
 
 HELP = "ELBO and likelihood of a run on its test images"
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
             "expected --samples from 1 to 10,000,000 and --seed of at least 0, "
             f"got {args.samples} and {args.seed}"
         )
-    model, config = _common.load(args)
+    model, config = _common.load(args, codes=False)
     dataset = runs.load_data(config)
     x = dataset.test.x
     rng = generator(args.device, args.seed, 0, EVALUATION)
@@ -52,6 +52,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.run}: {len(x):,} test images of {dataset.name}, {_what(config)}")
     if len(x) < 2:
         print("  one image: no standard error")
+    if isinstance(model, MADE):
+        autoregressive.evaluate(model, x, grey=config["data"]["binarisation"] == "none")
+        return
     if not isinstance(model, VAE):
         value = evaluate_objective(model, model.array(x), rng)["reconstruction"]
         print(f"  reconstruction  {value:9.2f} nats per image: log p(x | its own code)")

@@ -11,7 +11,7 @@ import numpy as np
 
 from minivae.arrays import to_numpy
 from minivae.cli import _common
-from minivae.models import MODELS
+from minivae.models import MADE, MODELS
 from minivae.models.base import Model
 from minivae.models.networks import LOGIT_LIMIT, LOGVAR_LIMIT, PIXEL_LOGVAR_LIMIT
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Export."""
     args.device = "cpu"
-    model, _ = _common.load(args)
+    model, _ = _common.load(args, codes=False)
     path = _common.destination(args, None, KINDS)
     views = model.parameters.views(model.parameters.theta)
     arrays = {name: np.ascontiguousarray(to_numpy(view)) for name, view in views.items()}
@@ -68,11 +68,11 @@ def description(model: Model) -> dict[str, str]:
     """
     architecture = model.architecture
     limits: dict[str, float] = {}
-    if "logvar" in getattr(model.encoder, "heads", {}):
+    if "logvar" in getattr(getattr(model, "encoder", None), "heads", {}):
         limits["encoder.logvar"] = LOGVAR_LIMIT
     if architecture.likelihood == "continuous-bernoulli":
         limits["decoder.logits"] = LOGIT_LIMIT
-    if (architecture.likelihood, architecture.variance) == ("gaussian", "pixel"):
+    if (architecture.likelihood, getattr(architecture, "variance", "")) == ("gaussian", "pixel"):
         limits["decoder.logvar"] = PIXEL_LOGVAR_LIMIT
     kind = next(name for name, known in MODELS.items() if type(model) is known)
     return {
@@ -81,7 +81,20 @@ def description(model: Model) -> dict[str, str]:
         "architecture": json.dumps(asdict(architecture)),
         "dense": "y = x @ W + b, x (B, n_in), W (n_in, n_out)",
         "limits": json.dumps(limits),
+        **_order(model),
     }
+
+
+def _order(model: Model) -> dict[str, str]:
+    """Of a MADE: in which order it takes the variables; what its mask forbids is 0 in W.
+
+    Raises  ValueError for several masks: the arrays do not say them.
+    """
+    if not isinstance(model, MADE):
+        return {}
+    if model.architecture.n_masks > 1:
+        raise ValueError(f"{model.architecture.n_masks} masks share the weights: no file says them")
+    return {"order": json.dumps(model.architecture.orders()[0])}
 
 
 def npz(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:

@@ -1,13 +1,15 @@
 """What `minivae train` leaves to look at: the pictures of a run, and its last line."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minivae import runs
 from minivae.arrays import generator, to_numpy
+from minivae.cli import autoregressive
 from minivae.datasets import Dataset
-from minivae.models import VAE
+from minivae.models import MADE, VAE
 from minivae.models.base import Model
 from minivae.training import TERMS, History, Row, score
 
@@ -16,6 +18,8 @@ PICTURES = 7  # the purpose of the generator that draws the codes of samples.png
 
 def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: int) -> list[Path]:
     """Draw every picture that this model and these data have; returns the files."""
+    if isinstance(model, MADE):
+        return _written(folder, autoregressive.pictures(model, dataset, rows, seed))
     from minivae import plots  # Matplotlib takes a while to load: only when there is something
 
     held_out = np.concatenate([dataset.valid.x, dataset.test.x])
@@ -44,6 +48,10 @@ def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: in
             means, labels[:10_000], (first, second), prior=isinstance(model, VAE),
             names=dataset.class_names or tuple("0123456789"),
         )  # fmt: skip
+    return _written(folder, figures)
+
+
+def _written(folder: Path, figures: dict[str, Any]) -> list[Path]:
     files = []
     for name, figure in figures.items():
         files.append(folder / "pictures" / f"{name}.png")

@@ -8,9 +8,9 @@ import numpy as np
 
 from minivae import walks
 from minivae.arrays import dtype_name, generator
-from minivae.cli import _common
+from minivae.cli import _common, autoregressive
 from minivae.datasets import Dataset
-from minivae.models import VAE
+from minivae.models import MADE, VAE
 from minivae.models.base import Model
 
 HELP = "images from the prior: decoded draws of N(0, 1)"
@@ -24,7 +24,11 @@ and shows how grainy that is.
 An autoencoder has no prior: nothing tells its codes where to lie, and draws of
 N(0, 1) may fall where no code is. Its codes are drawn from the Gaussian with
 the mean and the covariance of the codes of its training images, and the title
-says so."""
+says so.
+
+A MADE has no codes: its pixels are drawn one after the other, each given those
+before it, which takes as many passes as there are pixels. --temperature divides
+the logits."""
 EXAMPLES = """examples:
   minivae sample runs/digits-vae-1
       96 images, in runs/digits-vae-1/pictures/sample.png
@@ -53,10 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Sample, and write the picture or the array."""
-    model, config = _common.load(args)
+    model, config = _common.load(args, codes=False)
     path = _common.destination(args, "sample.png", KINDS)
     as_array = path.suffix.lower() == ".npy"
     _check(args, as_array)
+    if isinstance(model, MADE):
+        autoregressive.sample(args, model, config, path, as_array)
+        return
     # An array of a VAE's images needs no data, not even their shape.
     needed = not (as_array and isinstance(model, VAE))
     dataset = _common.load_data(model, config) if needed else None

@@ -76,7 +76,7 @@ def schedules(config: dict[str, Any], n: int) -> dict[str, Any]:
 def describe(config: dict[str, Any], dataset: Dataset, model: Model) -> str:
     """One line about what is trained on what."""
     a = model.architecture
-    widths = "-".join(str(n) for n in (a.n_features, *a.hidden, a.latent))
+    widths = "-".join(str(n) for n in (a.n_features, *a.hidden, getattr(a, "latent", a.n_features)))
     drawn = PIXELS[config["data"]["binarisation"]]
     return (
         f"{config['model']} {widths}, {a.likelihood}, {len(model.parameters):,} parameters; "

@@ -34,6 +34,8 @@ EXAMPLES = """examples:
       squares, ellipses and hearts, drawn with known factors; --data glyphs: letters in 16 faces
   minivae train --data mnist --epochs 10 --validation 0
       MNIST, trained on all 60,000 images
+  minivae train --model made --order random
+      no latents: p(x) exactly, pixel after pixel, from one masked network
   minivae train --data my-images/ --likelihood gaussian --patience 20
       your own images, .npy, .npz or .csv; stop when 20 epochs bring nothing
   minivae train --learning-rate-schedule warmup:epochs=5+cosine --kl-schedule linear:epochs=50
@@ -94,7 +96,11 @@ def _data(args: argparse.Namespace) -> Dataset:
 def _model(args: argparse.Namespace, dataset: Dataset) -> Model:
     kind, asked = MODELS[args.model], vars(args) | {"n_features": dataset.train.x.shape[1]}
     architecture = kind.Architecture(
-        **{field.name: asked[field.name] for field in fields(kind.Architecture)}
+        **{
+            field.name: asked[field.name]
+            for field in fields(kind.Architecture)
+            if asked.get(field.name) is not None
+        }
     )
     mean = smoothed_mean(dataset.train.x)
     return kind(architecture, mean, args.seed, args.dtype, args.device)

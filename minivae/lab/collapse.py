@@ -10,6 +10,7 @@ a model of the data that ignores it.
               kl-weight     what is said costs several times its nats
               no-warm-up    a deep decoder that is charged for the code before it can read it
               dead-decoder  units that no code switches on
+              made-decoder  a decoder that predicts each pixel from those before it
               shortcut      the decoder sees the image; its loss is an objective, not a bound
     cures     none, warm-up, cyclical, free-bits, kl-floor, aggressive
 
@@ -30,7 +31,14 @@ from minivae.datasets import Dataset, binarise
 from minivae.evaluation import Estimate
 from minivae.evaluation.surgery import surgery
 from minivae.evaluation.usage import latent_usage
-from minivae.lab.collapse_models import ShortcutVAE, WithShortcut, log_px, with_dead_units
+from minivae.lab.collapse_models import (
+    PixelByPixel,
+    PixelByPixelVAE,
+    ShortcutVAE,
+    WithShortcut,
+    log_px,
+    with_dead_units,
+)
 from minivae.lab.evidence import heard
 from minivae.models import VAE, Architecture, smoothed_mean
 from minivae.optimizers import Adam
@@ -83,6 +91,10 @@ def _dead(mean: np.ndarray, K: int, seed: int) -> VAE:
     return with_dead_units(_plain(SHALLOW)(mean, K, seed))
 
 
+def _made_decoder(mean: np.ndarray, K: int, seed: int) -> VAE:
+    return PixelByPixelVAE(PixelByPixel(len(mean), K, SHALLOW), mean, seed)
+
+
 def _shortcut(mean: np.ndarray, K: int, seed: int) -> VAE:
     return ShortcutVAE(WithShortcut(len(mean), K, SHALLOW), mean, seed)
 
@@ -94,6 +106,7 @@ CAUSES = {
         Cause("kl-weight", "KL weight 8", _plain(SHALLOW), kl_weight=8.0),
         Cause("no-warm-up", "five hidden layers, full KL weight from step 0", _plain(DEEP)),
         Cause("dead-decoder", "the decoder's first units are off for every code", _dead),
+        Cause("made-decoder", "the decoder sees the pixels before each", _made_decoder),
         Cause("shortcut", "the decoder sees the image", _shortcut, is_bound=False),
     )
 }

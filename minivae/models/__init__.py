@@ -4,6 +4,7 @@ from minivae.models.autoencoder import Autoencoder
 from minivae.models.base import Model
 from minivae.models.denoising import DenoisingAutoencoder
 from minivae.models.iwae import IWAE
+from minivae.models.made import MADE, MadeArchitecture, prior_over
 from minivae.models.networks import Architecture, smoothed_mean
 from minivae.models.vae import VAE
 
@@ -12,16 +13,20 @@ MODELS: dict[str, type[Model]] = {
     "ae": Autoencoder,
     "dae": DenoisingAutoencoder,
     "iwae": IWAE,
+    "made": MADE,
 }
 """The models by the name that `minivae train --model` and a run folder know them by."""
 
 __all__ = [
     "IWAE",
+    "MADE",
     "MODELS",
     "VAE",
     "Architecture",
     "Autoencoder",
     "DenoisingAutoencoder",
+    "MadeArchitecture",
     "Model",
+    "prior_over",
     "smoothed_mean",
 ]

@@ -42,6 +42,7 @@ class Model:
 
     encoder: Layer
     decoder: Layer
+    likelihood: type[Any]
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class Model:
         dtype = dtype_name(self.parameters.theta)
         if max(-low, high) > float(np.finfo(dtype).max):
             raise ValueError(f"expected data in the range of {dtype}, got {low:g} to {high:g}")
-        if self.likelihood is not Gaussian:
+        if self.likelihood in (Bernoulli, ContinuousBernoulli):
             name = "Bernoulli" if self.likelihood is Bernoulli else "continuous Bernoulli"
             require_unit_interval(x, f"a {name}")
         return x

@@ -13,10 +13,11 @@ TERMS = {
     "elbo": "ELBO",
     "reconstruction": "reconstruction",
     "kl": "KL",
+    "log_px": "log p(x)",
 }
 """The terms of objectives that are shown, in this order, and what they are called."""
 
-CRITERIA = ("valid_iwae", "valid_elbo", "valid_reconstruction")
+CRITERIA = ("valid_iwae", "valid_elbo", "valid_reconstruction", "valid_log_px")
 """What says which epoch was the best, the first of these that there is; higher is better."""
 
 

@@ -21,6 +21,7 @@ from minivae.verify import (
     estimates,
     exactness,
     machines,
+    order,
     running,
     values,
 )
@@ -82,6 +83,9 @@ LADDER: tuple[Rung, ...] = (
     Rung("annealing", "annealed importance sampling finds a known log p(x), from both sides",
          "temperatures that do not add up to one, a move that is never rejected.",
          lambda s: estimates.annealing(s)),
+    Rung("order", "what is predicted in an order sums to one and looks only back",
+         "a mask off by one, an order taken for its inverse, masks averaged as logarithms.",
+         lambda s: order.in_order(s)),
     Rung("charges", "the loss charges what it says, the bound stays plain",
          "a KL weight in the reported bound, a floor held against the wrong mean.",
          lambda s: conduct.charges(s)),

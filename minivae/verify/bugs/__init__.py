@@ -5,18 +5,27 @@ together; no line of the library knows of it.  A check that has never failed pro
 shows that every rung can.
 
 planting.py       how a function is replaced and given back
-distributions.py, training.py, steps.py, runs.py, evaluation.py, estimates.py    the bugs
+distributions.py, training.py, steps.py, runs.py, evaluation.py, estimates.py, order.py    the bugs
 nans.py           one number that is none, for the rungs that gather figures
 hunt.py           each bug's rung with and without it
 """
 
-from minivae.verify.bugs import distributions, estimates, evaluation, nans, runs, steps, training
+from minivae.verify.bugs import (
+    distributions,
+    estimates,
+    evaluation,
+    nans,
+    order,
+    runs,
+    steps,
+    training,
+)
 from minivae.verify.bugs.hunt import Catch, as_json, hunt
 from minivae.verify.bugs.planting import Bug
 
 ZOO: tuple[Bug, ...] = (
     *distributions.BUGS, *training.BUGS, *steps.BUGS, *runs.BUGS, *evaluation.BUGS,
-    *estimates.BUGS, *nans.BUGS,
+    *estimates.BUGS, *order.BUGS, *nans.BUGS,
 )  # fmt: skip
 """All of them."""
 
