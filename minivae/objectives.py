@@ -14,7 +14,7 @@ Letters: S samples, B examples, K latents, D pixels.
 
 from typing import NamedTuple, Protocol
 
-from minivae.arrays import Array, cast, namespace
+from minivae.arrays import Array, beside, cast, namespace
 from minivae.distributions import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from minivae.numerics import log_mean_exp, softmax
 from minivae.parameters import Layer
@@ -40,6 +40,12 @@ class OrderedNetwork(Protocol):
 
     def predict(self, logits: Array) -> Bernoulli | Categorical:
         """p(x_i | x before i) of all variables."""
+
+
+class ConditionalNetworks(Networks, Protocol):
+    """The same with a condition y: the networks see it, and so may the prior."""
+
+    prior: Layer | None
 
 
 class Elbo(NamedTuple):
@@ -187,6 +193,76 @@ def elbo(
     return result
 
 
+def conditional_elbo(
+    model: ConditionalNetworks,
+    x: Array,
+    y: Array,
+    eps: Array,
+    kl_weight: float = 1.0,
+    free_bits: float = 0.0,
+    gradient: bool = True,
+    kl_floor: float = 0.0,
+) -> Elbo:
+    """The evidence lower bound of a conditional model: `elbo` with y behind every bar.
+
+        log p(x|y) >= E_q(z|x,y) [ log p(x|z,y) ] - KL( q(z|x,y) || p(z|y) )
+
+    Lay it beside `elbo`: y stands beside x in the encoder's input and beside z in the decoder's,
+    and the prior may be a network of y.  Then the KL is one between two Gaussians that both move,
+    and it pulls at both: at q by `kl_grad`, at p(z|y) by `kl_grad_prior`.
+
+    y       (B, C): a class as a one-hot row, attributes, real numbers, the given part of an image.
+    prior   of the model: a network y -> (mu, logvar) of p(z|y), or None for p(z) = N(0, I).
+
+    The other arguments, shapes and the unit as in `elbo`; in the result p(z) is p(z|y).
+    Source  Sohn, Lee and Yan (2015), equation 4.
+    """
+    xp = namespace(x)
+    S, B, K = eps.shape
+
+    # The loss, downwards.
+    (mu, logvar), enc_cache = model.encoder.forward(beside(x, y))
+    q = Gaussian(mu, logvar)  # q(z|x,y)
+    p_z, prior_cache = None, None
+    if model.prior is not None:
+        (prior_mu, prior_logvar), prior_cache = model.prior.forward(y)
+        p_z = Gaussian(prior_mu, prior_logvar)  # p(z|y)
+    z = q.sample(eps)  # (S, B, K)
+    out, dec_cache = model.decoder.forward(beside(fold(z), repeated(y, S)))
+    p = model.likelihood(*[unfold(v, S) for v in out])  # p(x|z,y)
+    log_px = p.log_prob(x)  # (S, B)
+    reconstruction = xp.mean(log_px, axis=0)  # (B,)
+    kl = q.kl_terms(p_z)  # (B, K)
+    kl_bar = xp.mean(kl, axis=0)  # (K,)
+    charged = xp.sum(xp.maximum(kl_bar, free_bits))
+    loss = -xp.mean(reconstruction) + kl_weight * xp.maximum(charged, kl_floor)
+
+    bound = reconstruction - xp.sum(kl, axis=-1)  # (B,): reported, never differentiated
+    result = Elbo(bound, reconstruction, kl, loss)
+    if not gradient:
+        return result
+
+    # Its gradient, upwards.  First through the sample; of d[z | y] only dz is kept: y is data ...
+    dlog_px = -1.0 / (S * B)
+    dout = tuple(fold(dlog_px * score) for score in p.score(x))
+    dz = unfold(model.decoder.backward(dout, dec_cache)[:, :K], S)  # type: ignore[index]
+    path_dmu, path_dlogvar = q.pathwise_grad(dz, eps)
+
+    # ... then through the KL, to the prior that it is measured from ...
+    dkl_bar = kl_weight * cast(charged > kl_floor, kl) * cast(kl_bar > free_bits, kl)
+    dkl = dkl_bar / B  # (K,)
+    if model.prior is not None and p_z is not None:
+        dprior = tuple(dkl * slope for slope in q.kl_grad_prior(p_z))
+        model.prior.backward(dprior, prior_cache, need_dx=False)
+
+    # ... and to q.
+    slope_mu, slope_logvar = q.kl_grad(p_z)
+    dmu = path_dmu + dkl * slope_mu
+    dlogvar = path_dlogvar + dkl * slope_logvar
+    model.encoder.backward((dmu, dlogvar), enc_cache, need_dx=False)
+    return result
+
+
 def iwae(model: Networks, x: Array, eps: Array, gradient: bool = True) -> Iwae:
     """The importance-weighted bound: the log of a mean, where `elbo` has a mean of logs.
 
@@ -313,3 +389,8 @@ def fold(a: Array) -> Array:
 def unfold(a: Array, S: int) -> Array:
     """(S * B, n) -> (S, B, n), the inverse of `fold`."""
     return namespace(a).reshape(a, (S, a.shape[0] // S, a.shape[1]))
+
+
+def repeated(y: Array, S: int) -> Array:
+    """(B, C) -> (S * B, C): the same conditions for every sample, in the order of `fold`."""
+    return fold(namespace(y).broadcast_to(y, (S, *y.shape)))

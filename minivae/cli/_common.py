@@ -52,16 +52,25 @@ def add_gif(parser: argparse.ArgumentParser) -> None:
         help="an animation, there and back for ever; --out FILE.gif means it too")  # fmt: skip
 
 
-def load(args: argparse.Namespace, codes: bool = True) -> tuple[Model, dict[str, Any]]:
+def load(
+    args: argparse.Namespace, codes: bool = True, told: bool = False
+) -> tuple[Model, dict[str, Any]]:
     """The model of the run, and its configuration.
 
     codes   whether the command asks for latent codes, which not every model has.
+    told    whether the command can tell a conditional model what it is given.
+    Raises  ValueError, one line, for a conditional model if not.
     """
     if getattr(args, "seed", 0) < 0:
         raise ValueError(f"expected --seed of at least 0, got {args.seed}")
     model, config = runs.load_run(args.run, args.device, args.checkpoint)
     if codes and isinstance(model, MADE):
         raise ValueError(f"{args.run}: a made has no latent codes")
+    if model.conditional and not told:
+        raise ValueError(
+            f"{args.run}: its model is told a condition y and has no codes of images alone: "
+            "see minivae evaluate, sample and export"
+        )
     return model, config
 
 

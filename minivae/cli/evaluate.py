@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from minivae import runs
 from minivae.arrays import generator, standard_normal, to_numpy
-from minivae.cli import _common, autoregressive
+from minivae.cli import _common, autoregressive, conditional
 from minivae.datasets import Dataset, binarise
 from minivae.distributions import Bernoulli, Gaussian
 from minivae.evaluation import Estimate, Likelihood, estimate_likelihood
-from minivae.models import MADE, VAE
+from minivae.models import MADE, VAE, ConditionalVAE
 from minivae.training import evaluate_objective
 
 HELP = "ELBO and likelihood of a run on its test images"
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
             "expected --samples from 1 to 10,000,000 and --seed of at least 0, "
             f"got {args.samples} and {args.seed}"
         )
-    model, config = _common.load(args, codes=False)
+    model, config = _common.load(args, codes=False, told=True)
     dataset = runs.load_data(config)
     x = dataset.test.x
     rng = generator(args.device, args.seed, 0, EVALUATION)
@@ -54,6 +54,12 @@ def run(args: argparse.Namespace) -> None:
         print("  one image: no standard error")
     if isinstance(model, MADE):
         autoregressive.evaluate(model, x, grey=config["data"]["binarisation"] == "none")
+        return
+    if isinstance(model, ConditionalVAE):
+        result = conditional.evaluate(args, model, config, dataset, rng)
+        _table(result, D, probability=model.likelihood is Bernoulli)
+        conditional.extras(model, config, dataset)
+        _warn(model, config, x)
         return
     if not isinstance(model, VAE):
         value = evaluate_objective(model, model.array(x), rng)["reconstruction"]
@@ -100,7 +106,7 @@ def _variance(model: VAE, dataset: Dataset, config: dict[str, Any], rng: Any) ->
     print(f"  decoder variance {variance:.5f}; training mean squared error under q {error:.5f}")
 
 
-def _warn(model: VAE, config: dict[str, Any], x: np.ndarray) -> None:
+def _warn(model: VAE | ConditionalVAE, config: dict[str, Any], x: np.ndarray) -> None:
     """What these numbers are not."""
     grey = config["data"]["binarisation"] == "none"
     if model.likelihood is Bernoulli and grey:

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Export."""
     args.device = "cpu"
-    model, _ = _common.load(args, codes=False)
+    model, _ = _common.load(args, codes=False, told=True)
     path = _common.destination(args, None, KINDS)
     views = model.parameters.views(model.parameters.theta)
     arrays = {name: np.ascontiguousarray(to_numpy(view)) for name, view in views.items()}

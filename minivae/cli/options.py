@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from minivae import datasets
-from minivae.cli import autoregressive
+from minivae.cli import autoregressive, conditional
 from minivae.datasets.binarisation import CHOICES
 from minivae.layers import ACTIVATIONS
 from minivae.models import MODELS
@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) 
     add("--damage-level", type=float, metavar="L",
         help="share of damaged pixels, or sigma of the noise; default: 0.25")  # fmt: skip
     autoregressive.add_arguments(add)
+    conditional.add_arguments(add)
     add("--epochs", type=int, metavar="N", help=_either("epochs"))
     add("--batch-size", type=int, metavar="B", help=_either("batch_size"))
     add("--optimizer", choices=list(OPTIMIZERS), default="adam", help="default: adam")
@@ -105,6 +106,7 @@ def complete(args: argparse.Namespace) -> None:
     args.variance = args.variance or "shared"
     args.sigma = 0.2 if args.sigma is None else args.sigma
     _complete_options(args)
+    conditional.complete(args)
     if args.momentum is not None and args.optimizer != "sgd":
         raise ValueError("--momentum belongs to --optimizer sgd")
     if args.weight_decay is not None and args.optimizer != "adamw":

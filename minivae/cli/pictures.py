@@ -7,9 +7,9 @@ import numpy as np
 
 from minivae import runs
 from minivae.arrays import generator, to_numpy
-from minivae.cli import autoregressive
+from minivae.cli import autoregressive, conditional
 from minivae.datasets import Dataset
-from minivae.models import MADE, VAE
+from minivae.models import MADE, VAE, ConditionalVAE
 from minivae.models.base import Model
 from minivae.training import TERMS, History, Row, score
 
@@ -20,6 +20,8 @@ def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: in
     """Draw every picture that this model and these data have; returns the files."""
     if isinstance(model, MADE):
         return _written(folder, autoregressive.pictures(model, dataset, rows, seed))
+    if isinstance(model, ConditionalVAE):
+        return _written(folder, conditional.pictures(model, dataset, rows, seed))
     from minivae import plots  # Matplotlib takes a while to load: only when there is something
 
     held_out = np.concatenate([dataset.valid.x, dataset.test.x])

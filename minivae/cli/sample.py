@@ -8,9 +8,9 @@ import numpy as np
 
 from minivae import walks
 from minivae.arrays import dtype_name, generator
-from minivae.cli import _common, autoregressive
+from minivae.cli import _common, autoregressive, conditional
 from minivae.datasets import Dataset
-from minivae.models import MADE, VAE
+from minivae.models import MADE, VAE, ConditionalVAE
 from minivae.models.base import Model
 
 HELP = "images from the prior: decoded draws of N(0, 1)"
@@ -28,12 +28,17 @@ says so.
 
 A MADE has no codes: its pixels are drawn one after the other, each given those
 before it, which takes as many passes as there are pixels. --temperature divides
-the logits."""
+the logits.
+
+A conditional VAE draws what --label asks for; without it, rows of one style in
+all classes: the same noise in each column, under another label."""
 EXAMPLES = """examples:
   minivae sample runs/digits-vae-1
       96 images, in runs/digits-vae-1/pictures/sample.png
   minivae sample runs/digits-vae-1 --temperature 0.7 --seed 1
       other codes, nearer to the middle of the prior: cleaner images, and more alike
+  minivae sample runs/digits-cvae-1 --label 7
+      96 sevens; without --label the same styles in all ten classes
   minivae sample runs/digits-vae-1 --draw --n 10000 --out samples.npy
       an array (10000, 64) of drawn pixels, for statistics
 """
@@ -45,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     _common.add_run_argument(parser)
-    add("--n", type=int, default=96, metavar="N", help="images; default: 96")
+    add("--n", type=int, metavar="N", help="images; default: 96")
+    add("--label", metavar="L",
+        help="what a conditional model is to draw: a class, or shape=heart,x=-2,... for factors; "
+        "default: the same styles in all classes")  # fmt: skip
     add("--columns", type=int, default=12, metavar="N", help="images in a row; default: 12")
     add("--temperature", type=float, default=1.0, metavar="T",
         help="standard deviation of the codes, in place of the prior's 1; default: 1")  # fmt: skip
@@ -57,10 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Sample, and write the picture or the array."""
-    model, config = _common.load(args, codes=False)
+    model, config = _common.load(args, codes=False, told=True)
     path = _common.destination(args, "sample.png", KINDS)
     as_array = path.suffix.lower() == ".npy"
     _check(args, as_array)
+    if isinstance(model, ConditionalVAE):
+        conditional.sample(args, model, config, path)
+        return
+    if args.label is not None:
+        raise ValueError("--label belongs to a run of --model cvae: this one was told no labels")
+    args.n = 96 if args.n is None else args.n
     if isinstance(model, MADE):
         autoregressive.sample(args, model, config, path, as_array)
         return
@@ -87,12 +101,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace, as_array: bool) -> None:
-    if args.n < 1 or args.columns < 1:
-        raise ValueError(
-            f"expected --n and --columns of at least 1, got {args.n} and {args.columns}"
-        )
-    if args.n > MOST and not as_array:
-        raise ValueError(f"a picture shows at most {MOST:,} images, got {args.n:,}: --out FILE.npy")
+    n = 96 if args.n is None else args.n
+    if n < 1 or args.columns < 1:
+        raise ValueError(f"expected --n and --columns of at least 1, got {n} and {args.columns}")
+    if n > MOST and not as_array:
+        raise ValueError(f"a picture shows at most {MOST:,} images, got {n:,}: --out FILE.npy")
     if not 0.0 < args.temperature < inf:
         raise ValueError(f"expected --temperature above 0 and finite, got {args.temperature}")
 

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from minivae.arrays import like
+from minivae.cli import conditional
 from minivae.cli.pictures import draw, report
 from minivae.datasets import Dataset
 from minivae.models.base import Model
@@ -25,7 +26,7 @@ def go(run: Training, dataset: Dataset, pictures: bool = True) -> None:
     asked, folder, interrupted = run.config["training"], keeper.folder, ""
     try:
         train(
-            model, dataset.train.x, dataset.valid.x,
+            model, dataset.train.x, dataset.valid.x, **conditional.training(model, dataset),
             epochs=asked["epochs"], batch_size=asked["batch_size"], optimizer=run.optimizer,
             **schedules(run.config, len(dataset.train)),
             clip=asked["clip"], patience=asked["patience"], seed=asked["seed"],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minivae import runs
-from minivae.cli import resume, session
+from minivae.cli import conditional, resume, session
 from minivae.cli.options import add_arguments, complete
 from minivae.datasets import LOADERS, Dataset, binarise_splits, load
 from minivae.models import MODELS, smoothed_mean
@@ -36,6 +36,8 @@ EXAMPLES = """examples:
       MNIST, trained on all 60,000 images
   minivae train --model made --order random
       no latents: p(x) exactly, pixel after pixel, from one masked network
+  minivae train --model cvae --prior learned
+      told the class of each digit, with a prior p(z|y); --condition factors for rendered worlds
   minivae train --data my-images/ --likelihood gaussian --patience 20
       your own images, .npy, .npz or .csv; stop when 20 epochs bring nothing
   minivae train --learning-rate-schedule warmup:epochs=5+cosine --kl-schedule linear:epochs=50
@@ -95,6 +97,7 @@ def _data(args: argparse.Namespace) -> Dataset:
 
 def _model(args: argparse.Namespace, dataset: Dataset) -> Model:
     kind, asked = MODELS[args.model], vars(args) | {"n_features": dataset.train.x.shape[1]}
+    asked |= conditional.fields(args, dataset)
     architecture = kind.Architecture(
         **{
             field.name: asked[field.name]

@@ -16,6 +16,7 @@
     pictures.py       a folder of images
     labels.py         words and numbers as classes
     files.py          load_file: any of these kinds as a data set
+    conditions.py     what a conditional model is told about each image: class, attributes, numbers
     binarisation.py   grey to black and white: none, threshold, fixed, new
     build_digits.py   how digits.npz was made
 
@@ -29,6 +30,7 @@ from collections.abc import Callable
 
 from minivae.datasets.base import Dataset, Split
 from minivae.datasets.binarisation import binarise, binarise_splits
+from minivae.datasets.conditions import Conditions, conditions
 from minivae.datasets.digits import load_digits
 from minivae.datasets.files import load_file
 from minivae.datasets.glyphs import draw_glyphs, glyphs_grid, load_glyphs
@@ -64,11 +66,13 @@ def load(name: str | os.PathLike[str]) -> Dataset:
 
 
 __all__ = [
+    "Conditions",
     "Dataset",
     "Split",
     "Streamed",
     "binarise",
     "binarise_splits",
+    "conditions",
     "draw_glyphs",
     "draw_sprites",
     "glyphs_grid",

@@ -119,6 +119,25 @@ class Gaussian:
             return self.mu, 0.5 * expm1(self.logvar)
         return (self.mu - p.mu) * exp(-p.logvar), 0.5 * expm1(self.logvar - p.logvar)
 
+    def kl_grad_prior(self, p: "Gaussian") -> tuple[Array, Array]:
+        """(d KL / d mu_p, d KL / d logvar_p): KL(q || p) pulls at p, too, where p is learned.
+
+            d/dmu_p  1/2 (mu - mu_p)^2 / sigma_p^2     =  (mu_p - mu) / sigma_p^2
+            d/dl_p   1/2 [ l_p + v e^-l_p ]            =  1/2 [ 1 - v / sigma_p^2 ]
+
+        with v = sigma^2 + (mu - mu_p)^2.
+
+        The first is minus d KL / d mu: only the distance counts.  The second is zero in the mean
+        where sigma_p^2 is the mean of v, the spread of what q draws about mu_p: a learned prior
+        moves to where the codes are.
+
+        Shapes  mu and logvar (..., B, D), of p as well, and so are both results.
+        """
+        exp, expm1 = namespace(self.mu).exp, namespace(self.mu).expm1
+        distance, precision = self.mu - p.mu, exp(-p.logvar)
+        spread = expm1(self.logvar - p.logvar) + distance * distance * precision
+        return -distance * precision, -0.5 * spread
+
     @property
     def mean(self) -> Array:
         """E[v] = mu."""

@@ -44,13 +44,9 @@ class Objective(NamedTuple):
 class WithShortcut(Architecture):
     """An architecture whose decoder has D inputs more: the image itself."""
 
-    def decoder(self, data_mean: np.ndarray | None = None) -> Heads:
+    def decoder(self, data_mean: np.ndarray | None = None, n_in: int | None = None) -> Heads:
         """(z, x) (B, K + D) -> the parameters of "p(x|z)", each (B, D)."""
-        wide = Architecture(
-            self.n_features, self.latent + self.n_features, self.hidden, self.activation,
-            self.likelihood, self.variance, self.sigma,
-        )  # fmt: skip
-        return wide.decoder(data_mean)
+        return super().decoder(data_mean, self.latent + self.n_features if n_in is None else n_in)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from minivae.datasets.binarisation import SEEDS
 from minivae.evaluation import Estimate, Usage, latent_usage
 from minivae.evaluation.likelihood import ROWS
 from minivae.evaluation.usage import posteriors
-from minivae.models import MADE, VAE
+from minivae.models import VAE
 from minivae.optimizers import Optimizer
 from minivae.training import History
 
@@ -159,8 +159,8 @@ def prune_run(
     """
     model, config = runs.load_run(folder, device, checkpoint)
     if not isinstance(model, VAE):
-        got = "a made" if isinstance(model, MADE) else "an autoencoder"
-        raise ValueError(f"{folder}: expected a VAE, got {got}: it has no KL and no prior")
+        why = "its latents are not pruned" if model.conditional else "it has no KL and no prior"
+        raise ValueError(f"{folder}: expected a VAE, got {config['model']}: {why}")
     dataset = runs.load_data(config)
     x = training_examples(dataset, config)
     usage, at = latent_usage(model, x), to_numpy(posteriors(model, x).mu).mean(axis=0)

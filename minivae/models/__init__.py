@@ -2,6 +2,7 @@
 
 from minivae.models.autoencoder import Autoencoder
 from minivae.models.base import Model
+from minivae.models.conditional import ConditionalArchitecture, ConditionalVAE
 from minivae.models.denoising import DenoisingAutoencoder
 from minivae.models.iwae import IWAE
 from minivae.models.made import MADE, MadeArchitecture, prior_over
@@ -14,6 +15,7 @@ MODELS: dict[str, type[Model]] = {
     "dae": DenoisingAutoencoder,
     "iwae": IWAE,
     "made": MADE,
+    "cvae": ConditionalVAE,
 }
 """The models by the name that `minivae train --model` and a run folder know them by."""
 
@@ -24,6 +26,8 @@ __all__ = [
     "VAE",
     "Architecture",
     "Autoencoder",
+    "ConditionalArchitecture",
+    "ConditionalVAE",
     "DenoisingAutoencoder",
     "MadeArchitecture",
     "Model",

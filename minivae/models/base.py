@@ -133,6 +133,12 @@ class Model:
             require_unit_interval(x, f"a {name}")
         return x
 
+    def check_conditions(self, y: Array, n: int) -> Array:
+        """``y`` itself, if it can be the conditions of n examples; ValueError, one line, if not."""
+        if y.ndim != 2 or len(y) != n:
+            raise ValueError(f"expected conditions of shape ({n}, C), got {tuple(y.shape)}")
+        return y
+
     def warn_if_grey(self, x: Array, stacklevel: int = 3) -> None:
         """A warning if a Bernoulli is to score grey values: the number would be no likelihood."""
         if self.likelihood is Bernoulli and bool(((x[:1000] != 0.0) & (x[:1000] != 1.0)).any()):

@@ -91,11 +91,15 @@ class Architecture:
             n_in = n_out
         return Stack(*layers)
 
-    def gaussian_encoder(self) -> Heads:
-        """x (B, D) -> mu, logvar (B, K): the parameters of q(z|x)."""
-        n = (self.n_features, *self.hidden)[-1]
+    def gaussian_encoder(self, n_in: int | None = None) -> Heads:
+        """x (B, n_in) -> mu, logvar (B, K): the parameters of q(z|x).
+
+        n_in  D by default; more if a condition stands beside x.
+        """
+        n_in = self.n_features if n_in is None else n_in
+        n = (n_in, *self.hidden)[-1]
         return Heads(
-            self.trunk(self.n_features, self.hidden),
+            self.trunk(n_in, self.hidden),
             mu=Dense(n, self.latent, "glorot"),
             logvar=Stack(Dense(n, self.latent, "glorot"), SoftClip(LOGVAR_LIMIT)),
         )
@@ -105,8 +109,8 @@ class Architecture:
         n = (self.n_features, *self.hidden)[-1]
         return Heads(self.trunk(self.n_features, self.hidden), code=Dense(n, self.latent, "glorot"))
 
-    def decoder(self, data_mean: np.ndarray | None = None) -> Heads:
-        """z (B, K) -> the parameters of p(x|z): (logits,) or (mu, logvar), each (B, D).
+    def decoder(self, data_mean: np.ndarray | None = None, n_in: int | None = None) -> Heads:
+        """z (B, n_in) -> the parameters of p(x|z): (logits,) or (mu, logvar), each (B, D).
 
         data_mean  (D,) the mean of every pixel over the training data.  The output's bias starts
                    there, at its logit for a Bernoulli: the decoder begins by knowing the average
@@ -114,10 +118,11 @@ class Architecture:
                    independent pixels; random ones cost several nats more.  For a continuous
                    Bernoulli it is the logit whose distribution has that mean, or the nearest that
                    its limit allows.
+        n_in       K by default; more if a condition stands beside z.
         """
-        widths = self.hidden[::-1]
-        n, D = (self.latent, *widths)[-1], self.n_features
-        trunk = self.trunk(self.latent, widths)
+        widths, n_in = self.hidden[::-1], self.latent if n_in is None else n_in
+        n, D = (n_in, *widths)[-1], self.n_features
+        trunk = self.trunk(n_in, widths)
         if self.likelihood == "bernoulli":
             bias = None if data_mean is None else _logit(_inside(data_mean))
             return Heads(trunk, logits=Dense(n, D, "glorot", bias))

@@ -21,6 +21,7 @@ Pictures of images show the mean of p(x|z), grey where the model is in doubt, an
 from minivae.plots.animation import gif
 from minivae.plots.collapse import collapse
 from minivae.plots.compression import compression
+from minivae.plots.conditional import completions, styles
 from minivae.plots.curves import curves, kl_per_latent, latents
 from minivae.plots.factors import factor_shares, rotation
 from minivae.plots.gaps import gap_bars, gap_curve
@@ -34,6 +35,7 @@ from minivae.plots.usage import latent_use
 __all__ = [
     "MEANS",
     "cells",
+    "completions",
     "compression",
     "collapse",
     "curves",
@@ -52,5 +54,6 @@ __all__ = [
     "reconstructions",
     "rotation",
     "samples",
+    "styles",
     "traversal",
 ]

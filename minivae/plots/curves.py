@@ -19,11 +19,13 @@ def latents(
     prior: bool = True,
     limit: int = 5000,
     names: Sequence[str] = tuple("0123456789"),
+    seen: str = "not seen in training",
 ) -> Figure:
     """The mean code of each example, coloured by its label; two latents of means (N, K).
 
     prior  draw the circles that hold 50 % and 95 % of N(0, 1) in two dimensions.
     names  of the labels 0, 1, ...
+    seen   what the model knows of them, for the legend.
     """
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     plane = figure.add_subplot()
@@ -35,7 +37,7 @@ def latents(
         cmap=ListedColormap(colours), vmin=-0.5, vmax=count - 0.5,
     )  # fmt: skip
     if np.ptp(labels):  # data without labels have 0 throughout
-        what = "label (not seen in training)"
+        what = f"label ({seen})"
         bar = figure.colorbar(dots, ax=plane, ticks=range(count), label=what)
         bar.ax.set_yticklabels(names)
     if prior:

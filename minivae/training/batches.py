@@ -40,6 +40,4 @@ def conditions(model: Model, x: Any, y: np.ndarray | None) -> Array | None:
         raise ValueError(f"expected {takes}, got {'none' if y is None else 'some'}")
     if y is None:
         return None
-    if y.ndim != 2 or len(y) != len(x):
-        raise ValueError(f"expected conditions of shape ({len(x)}, C), got {y.shape}")
-    return model.array(y)
+    return model.array(model.check_conditions(y, len(x)))

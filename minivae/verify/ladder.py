@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from minivae.verify import (
+    conditions,
     conduct,
     densities,
     derivatives,
@@ -71,6 +72,10 @@ LADDER: tuple[Rung, ...] = (
     Rung("IWAE", "the gradient of the importance-weighted bound is its mean's",
          "samples that all pull alike, a weight that was differentiated twice or not at all.",
          lambda s: estimates.iwae(s)),
+    Rung("conditions", "a conditional bound closes on log p(x|y) where both networks know y",
+         "a label that one network is not told, a learned prior that is left out, a probe that is "
+         "judged on what it was fitted on.",
+         lambda s: conditions.conditions(s)),
     Rung("water-filling", "rate and distortion lie on Shannon's curve for every beta",
          "a weight that is not beta: per latent, per pixel, or twice what it says.",
          lambda s: exactness.water_filling(s)),

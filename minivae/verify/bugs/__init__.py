@@ -5,12 +5,14 @@ together; no line of the library knows of it.  A check that has never failed pro
 shows that every rung can.
 
 planting.py       how a function is replaced and given back
-distributions.py, training.py, steps.py, runs.py, evaluation.py, estimates.py, order.py    the bugs
+distributions.py, training.py, steps.py, runs.py, evaluation.py, estimates.py, order.py,
+conditions.py     the bugs
 nans.py           one number that is none, for the rungs that gather figures
 hunt.py           each bug's rung with and without it
 """
 
 from minivae.verify.bugs import (
+    conditions,
     distributions,
     estimates,
     evaluation,
@@ -25,7 +27,7 @@ from minivae.verify.bugs.planting import Bug
 
 ZOO: tuple[Bug, ...] = (
     *distributions.BUGS, *training.BUGS, *steps.BUGS, *runs.BUGS, *evaluation.BUGS,
-    *estimates.BUGS, *order.BUGS, *nans.BUGS,
+    *estimates.BUGS, *order.BUGS, *conditions.BUGS, *nans.BUGS,
 )  # fmt: skip
 """All of them."""
 
