@@ -9,9 +9,9 @@ import minivae
 
 ROOT = Path(minivae.__file__).parent
 ROOMS = [  # a room reads only rooms above it
-    "blas", "arrays", "numerics", "parameters", "layers", "distributions", "objectives",
-    "optimizers", "schedules", "datasets", "models", "exact", "walks", "training", "evaluation",
-    "estimator", "conventions", "plots", "runs", "verify", "lab", "cli",
+    "blas", "arrays", "numerics", "parameters", "layers", "patches", "codebook", "distributions",
+    "objectives", "optimizers", "schedules", "datasets", "models", "exact", "walks", "training",
+    "evaluation", "estimator", "conventions", "plots", "runs", "verify", "lab", "cli",
 ]  # fmt: skip
 
 

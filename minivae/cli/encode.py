@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from minivae.cli import _common
+from minivae.cli import _common, quantised
 from minivae.datasets import Dataset, Split, binarise_splits, load_file
-from minivae.models import VAE
+from minivae.evaluation.quantised import codes_of
+from minivae.models import VAE, VQVAE
 from minivae.models.base import Model
 from minivae.walks import Codes
 
@@ -59,6 +60,9 @@ def run(args: argparse.Namespace) -> None:
     split = getattr(dataset, part)
     if len(split) == 0:
         raise ValueError(f"--data {args.data}: the run has no such examples")
+    if isinstance(model, VQVAE):
+        _numbers(model, dataset, part, config, path)
+        return
     codes = _common.encoded(model, dataset, config, part)
     what = "means of q(z|x)" if isinstance(model, VAE) else "codes"
     more = " and log-variances" if args.logvar else ""
@@ -70,6 +74,21 @@ def run(args: argparse.Namespace) -> None:
         _common.write_array(path, np.stack([codes.mu, codes.logvar]))
     else:
         _common.write_array(path, codes.mu)
+
+
+def _numbers(model: VQVAE, dataset: Dataset, part: str, config: dict[str, Any], path: Path) -> None:
+    """The codes of a VQ-VAE, (N, M) integers; in a table, after index and label."""
+    split = getattr(dataset, part)
+    x = quantised.training_images(dataset, config) if part == "train" else split.x
+    codes = codes_of(model, x)
+    print(f"numbers of codebook entries for {len(codes):,} examples of {dataset.name}")
+    if path.suffix.lower() == ".npy":
+        _common.write_array(path, codes)
+        return
+    names = ",".join(["index", "label", *(f"code_{m + 1}" for m in range(codes.shape[1]))])
+    table = np.column_stack([np.arange(len(codes)), split.y, codes])
+    rows = "\n".join(",".join(map(str, row)) for row in table.tolist())
+    _common.write(path, f"{names}\n{rows}\n".encode())
 
 
 def _data(name: str, model: Model, config: dict[str, Any]) -> tuple[Dataset, str]:

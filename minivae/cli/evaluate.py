@@ -1,6 +1,7 @@
 """`minivae evaluate RUN`: the bound and the likelihood of a run on its test images."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ from tqdm import tqdm
 
 from minivae import runs
 from minivae.arrays import generator, standard_normal, to_numpy
-from minivae.cli import _common, autoregressive, conditional
+from minivae.cli import _common, autoregressive, conditional, quantised
 from minivae.datasets import Dataset, binarise
 from minivae.distributions import Bernoulli, Gaussian
 from minivae.evaluation import Estimate, Likelihood, estimate_likelihood
-from minivae.models import MADE, VAE, ConditionalVAE
+from minivae.models import MADE, VAE, VQVAE, ConditionalVAE
+from minivae.models.base import Model
 from minivae.training import evaluate_objective
 
 HELP = "ELBO and likelihood of a run on its test images"
@@ -52,14 +54,18 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.run}: {len(x):,} test images of {dataset.name}, {_what(config)}")
     if len(x) < 2:
         print("  one image: no standard error")
-    if isinstance(model, MADE):
-        autoregressive.evaluate(model, x, grey=config["data"]["binarisation"] == "none")
-        return
     if isinstance(model, ConditionalVAE):
         result = conditional.evaluate(args, model, config, dataset, rng)
         _table(result, D, probability=model.likelihood is Bernoulli)
         conditional.extras(model, config, dataset)
         _warn(model, config, x)
+        return
+    if isinstance(model, VQVAE):
+        quantised.evaluate(model, Path(args.run), dataset, config)
+        _warn(model, config, x)
+        return
+    if isinstance(model, MADE):
+        autoregressive.evaluate(model, x, grey=config["data"]["binarisation"] == "none")
         return
     if not isinstance(model, VAE):
         value = evaluate_objective(model, model.array(x), rng)["reconstruction"]
@@ -106,7 +112,7 @@ def _variance(model: VAE, dataset: Dataset, config: dict[str, Any], rng: Any) ->
     print(f"  decoder variance {variance:.5f}; training mean squared error under q {error:.5f}")
 
 
-def _warn(model: VAE | ConditionalVAE, config: dict[str, Any], x: np.ndarray) -> None:
+def _warn(model: Model, config: dict[str, Any], x: np.ndarray) -> None:
     """What these numbers are not."""
     grey = config["data"]["binarisation"] == "none"
     if model.likelihood is Bernoulli and grey:

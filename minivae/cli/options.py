@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from minivae import datasets
-from minivae.cli import autoregressive, conditional
+from minivae.cli import autoregressive, conditional, quantised
 from minivae.datasets.binarisation import CHOICES
 from minivae.layers import ACTIVATIONS
 from minivae.models import MODELS
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) 
         help="share of damaged pixels, or sigma of the noise; default: 0.25")  # fmt: skip
     autoregressive.add_arguments(add)
     conditional.add_arguments(add)
+    quantised.add_arguments(add)
     add("--epochs", type=int, metavar="N", help=_either("epochs"))
     add("--batch-size", type=int, metavar="B", help=_either("batch_size"))
     add("--optimizer", choices=list(OPTIMIZERS), default="adam", help="default: adam")
@@ -95,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) 
 def complete(args: argparse.Namespace) -> None:
     """Fill in the defaults that depend on other options, and refuse what contradicts."""
     args.device = args.device or "cpu"
+    quantised.complete(args)
     autoregressive.complete(args)
     for name, value in DEFAULTS[args.data if args.data in datasets.LOADERS else "your own"].items():
         if getattr(args, name) is None:

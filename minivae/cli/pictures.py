@@ -9,7 +9,7 @@ from minivae import runs
 from minivae.arrays import generator, to_numpy
 from minivae.cli import autoregressive, conditional
 from minivae.datasets import Dataset
-from minivae.models import MADE, VAE, ConditionalVAE
+from minivae.models import MADE, VAE, VQVAE, ConditionalVAE
 from minivae.models.base import Model
 from minivae.training import TERMS, History, Row, score
 
@@ -26,6 +26,8 @@ def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: in
 
     held_out = np.concatenate([dataset.valid.x, dataset.test.x])
     labels = np.concatenate([dataset.valid.y, dataset.test.y])
+    if isinstance(model, VQVAE):
+        return _draw_codes(folder, model, held_out, dataset, rows)
     shape, K = dataset.image_shape, model.architecture.latent
     means = to_numpy(model.means(held_out[:10_000]))
     shown = held_out[:48]
@@ -50,6 +52,23 @@ def draw(folder: Path, model: Model, dataset: Dataset, rows: list[Row], seed: in
             means, labels[:10_000], (first, second), prior=isinstance(model, VAE),
             names=dataset.class_names or tuple("0123456789"),
         )  # fmt: skip
+    return _written(folder, figures)
+
+
+def _draw_codes(
+    folder: Path, model: VQVAE, x: np.ndarray, dataset: Dataset, rows: list[Row]
+) -> list[Path]:
+    """The pictures of a VQ-VAE: there are none of samples before it has a prior."""
+    from minivae import plots
+
+    shape, shown = dataset.image_shape, x[:48]
+    codes = to_numpy(model.codes(x[:1000]))
+    figures = {
+        "curves": plots.curves(rows),
+        "codebook": plots.codebook(model, codes),
+        "codes": plots.codes(shown[:12], codes[:12], model),
+        "reconstructions": plots.reconstructions(shown, to_numpy(model.reconstruct(shown)), shape),
+    }
     return _written(folder, figures)
 
 

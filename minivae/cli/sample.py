@@ -8,9 +8,9 @@ import numpy as np
 
 from minivae import walks
 from minivae.arrays import dtype_name, generator
-from minivae.cli import _common, autoregressive, conditional
+from minivae.cli import _common, autoregressive, conditional, quantised
 from minivae.datasets import Dataset
-from minivae.models import MADE, VAE, ConditionalVAE
+from minivae.models import MADE, VAE, VQVAE, ConditionalVAE
 from minivae.models.base import Model
 
 HELP = "images from the prior: decoded draws of N(0, 1)"
@@ -83,10 +83,16 @@ def run(args: argparse.Namespace) -> None:
     dataset = _common.load_data(model, config) if needed else None
     if dataset is not None and not as_array:
         _common.require_images(dataset, "--out FILE.npy writes an array")
-    z = _codes(model, dataset, config, args)
+    origin = _origin(model, args.temperature)
+    if isinstance(model, VQVAE):
+        assert dataset is not None
+        z, name = quantised.sample(model, args, dataset, config)
+        at = "" if args.temperature == 1.0 else f" at temperature {args.temperature:g}"
+        origin = f"decoded draws of {name}{at}"
+    else:
+        z = _codes(model, dataset, config, args)
     rng = generator(args.device, args.seed, 0, _common.PIXELS) if args.draw else None
     images = walks.decoded(model, z, rng)
-    origin = _origin(model, args.temperature)
     shown = "pixels drawn from p(x|z)" if args.draw else "means of p(x|z)"
     print(f"{args.n:,} {origin}; {shown}")
     if as_array:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minivae import runs
-from minivae.cli import conditional, resume, session
+from minivae.cli import conditional, quantised, resume, session
 from minivae.cli.options import add_arguments, complete
 from minivae.datasets import LOADERS, Dataset, binarise_splits, load
 from minivae.models import MODELS, smoothed_mean
@@ -77,6 +77,7 @@ def prepare(args: argparse.Namespace) -> tuple[Dataset, Model, Optimizer, dict[s
     optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
     config["training"]["optimizer"] = optimizer.settings()
     session.check(config, dataset)
+    quantised.check(args, model, len(dataset.train))
     return dataset, model, optimizer, config
 
 
@@ -96,14 +97,12 @@ def _data(args: argparse.Namespace) -> Dataset:
 
 
 def _model(args: argparse.Namespace, dataset: Dataset) -> Model:
-    kind, asked = MODELS[args.model], vars(args) | {"n_features": dataset.train.x.shape[1]}
+    kind, asked = MODELS[args.model], vars(args)
+    asked = asked | {"n_features": dataset.train.x.shape[1], "image_shape": dataset.image_shape}
     asked |= conditional.fields(args, dataset)
+    names = [field.name for field in fields(kind.Architecture)]
     architecture = kind.Architecture(
-        **{
-            field.name: asked[field.name]
-            for field in fields(kind.Architecture)
-            if asked.get(field.name) is not None
-        }
+        **{name: asked[name] for name in names if asked.get(name) is not None}
     )
     mean = smoothed_mean(dataset.train.x)
     return kind(architecture, mean, args.seed, args.dtype, args.device)

@@ -122,7 +122,7 @@ class PixelByPixel(Architecture):
 
     n_hidden: int = 256
 
-    def decoder(self, data_mean: np.ndarray | None = None) -> Any:
+    def decoder(self, data_mean: np.ndarray | None = None, n_in: int | None = None) -> Any:
         """(x, z) (B, D + K) -> the logits of p(x_i | x before i, z), (B, D); z in every layer."""
         bias = None if data_mean is None else np.log(data_mean) - np.log1p(-data_mean)
         made = MadeArchitecture(

@@ -2,12 +2,15 @@
 
 from minivae.models.autoencoder import Autoencoder
 from minivae.models.base import Model
+from minivae.models.code_prior import IndependentPrior
 from minivae.models.conditional import ConditionalArchitecture, ConditionalVAE
 from minivae.models.denoising import DenoisingAutoencoder
 from minivae.models.iwae import IWAE
 from minivae.models.made import MADE, MadeArchitecture, prior_over
 from minivae.models.networks import Architecture, smoothed_mean
+from minivae.models.quantised_networks import QuantisedArchitecture
 from minivae.models.vae import VAE
+from minivae.models.vector_quantised import VQVAE
 
 MODELS: dict[str, type[Model]] = {
     "vae": VAE,
@@ -16,6 +19,7 @@ MODELS: dict[str, type[Model]] = {
     "iwae": IWAE,
     "made": MADE,
     "cvae": ConditionalVAE,
+    "vq": VQVAE,
 }
 """The models by the name that `minivae train --model` and a run folder know them by."""
 
@@ -24,6 +28,7 @@ __all__ = [
     "MADE",
     "MODELS",
     "VAE",
+    "VQVAE",
     "Architecture",
     "Autoencoder",
     "ConditionalArchitecture",
@@ -31,6 +36,10 @@ __all__ = [
     "DenoisingAutoencoder",
     "MadeArchitecture",
     "Model",
+    "IndependentPrior",
+    "MadeArchitecture",
+    "Model",
+    "QuantisedArchitecture",
     "prior_over",
     "smoothed_mean",
 ]

@@ -72,14 +72,18 @@ class Model:
     def start(self, x: Array, rng: Any) -> None:
         """Before the first step, with training data x (N, D): for what needs more than a mean."""
 
+    def before_epoch(self) -> None:
+        """Before each epoch, and again if one is repeated: for what counts within an epoch."""
+
     def after_step(self, result: Any) -> None:
         """After each step of the optimiser: for what is learned without a gradient.
 
         What it changes must stand in theta, so that it is saved, resumed and put back.
         """
 
-    def after_epoch(self, rng: Any) -> None:
-        """After each epoch, before held-out data are looked at."""
+    def after_epoch(self, rng: Any) -> dict[str, float]:
+        """After each epoch, before held-out data are looked at; more columns of its row."""
+        return {}
 
     def objective(self, x: Array, rng: Any, gradient: bool = True, **options: Any) -> Any:
         """The objective of a batch x (B, D), with noise from ``rng``; adds to the gradient."""

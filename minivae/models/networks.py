@@ -123,11 +123,10 @@ class Architecture:
         widths, n_in = self.hidden[::-1], self.latent if n_in is None else n_in
         n, D = (n_in, *widths)[-1], self.n_features
         trunk = self.trunk(n_in, widths)
+        bias = None if data_mean is None else output_bias(self, data_mean)
         if self.likelihood == "bernoulli":
-            bias = None if data_mean is None else _logit(_inside(data_mean))
             return Heads(trunk, logits=Dense(n, D, "glorot", bias))
         if self.likelihood == "continuous-bernoulli":
-            bias = None if data_mean is None else _continuous_bias(_inside(data_mean))
             clip = SoftClip(LOGIT_LIMIT)
             return Heads(trunk, logits=Stack(Dense(n, D, "glorot", bias), clip))
         logvar: Layer
@@ -138,7 +137,17 @@ class Architecture:
             logvar = Stack(Dense(n, D, "glorot", start), SoftClip(PIXEL_LOGVAR_LIMIT))
         else:
             logvar = Constant(D, 2.0 * math.log(self.sigma), learned=self.variance == "shared")
-        return Heads(trunk, mu=Dense(n, D, "glorot", data_mean), logvar=logvar)
+        return Heads(trunk, mu=Dense(n, D, "glorot", bias), logvar=logvar)
+
+
+def output_bias(architecture: Architecture, data_mean: np.ndarray | None) -> np.ndarray:
+    """The bias (D,) of a decoder's output that says the data's mean; 0 where there is none."""
+    if data_mean is None:
+        return np.zeros(architecture.n_features)
+    if architecture.likelihood == "gaussian":
+        return data_mean
+    mean = _inside(data_mean)
+    return _logit(mean) if architecture.likelihood == "bernoulli" else _continuous_bias(mean)
 
 
 def _inside(mean: np.ndarray) -> np.ndarray:

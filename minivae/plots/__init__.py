@@ -7,6 +7,7 @@
     paths.py       walks through the codes: interpolations, traversals
     curves.py      numbers: the latents, their KL, the history of a run
     factors.py     known factors, and what each latent says about them
+    codes.py       the codebook of a VQ-VAE, and images as grids of numbers
     compression.py bytes of a code against the error
     holes.py       the density of the codes, and lines that cross it
     rate_distortion.py  a sweep of the KL weight
@@ -19,6 +20,7 @@ Pictures of images show the mean of p(x|z), grey where the model is in doubt, an
 """
 
 from minivae.plots.animation import gif
+from minivae.plots.codes import codebook, codes
 from minivae.plots.collapse import collapse
 from minivae.plots.compression import compression
 from minivae.plots.conditional import completions, styles
@@ -36,6 +38,8 @@ __all__ = [
     "MEANS",
     "cells",
     "completions",
+    "codebook",
+    "codes",
     "compression",
     "collapse",
     "curves",

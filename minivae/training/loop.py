@@ -125,7 +125,7 @@ def train(
             one_epoch = partial(_one_epoch, model, fetch, len(x), epoch, optimizer, plan)
             with nothing_lost(model.parameters, optimizer, history, one_epoch):
                 means = one_epoch(bar)
-                model.after_epoch(generator("cpu", seed, epoch, RENEW))
+                means |= model.after_epoch(generator("cpu", seed, epoch, RENEW))
                 row: Row = {"epoch": epoch + 1, **_prefixed("train", means)}
                 if held_out is not None:
                     rng = generator(model.device, seed, 0, VALIDATION)  # the same every epoch
@@ -191,6 +191,7 @@ def _one_epoch(
     steps = -(-n // plan.batch_size)
     every = 20 if model.device == "cpu" else 100  # how often to wait for the numbers and show them
     rate = optimizer.learning_rate
+    model.before_epoch()
     try:
         for step, rows in enumerate(batches(n, plan.batch_size, order)):
             now = epoch * steps + step

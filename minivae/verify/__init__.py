@@ -6,6 +6,8 @@ values.py, derivatives.py, densities.py, exactness.py, estimates.py, conduct.py,
 machines.py     the rungs, about from bottom to top
 integrals.py    what sampling only estimates
 ladder.py, certificate.py    all rungs, as text and as JSON
+derivatives.py, densities.py, exactness.py, quantised.py, conduct.py    the rungs, upwards
+ladder.py       the certificate: all rungs, as text and as JSON
 bugs/           mistakes to plant, each with the rung that must catch it
 """
 

@@ -23,6 +23,7 @@ from minivae.verify import (
     exactness,
     machines,
     order,
+    quantised,
     running,
     values,
 )
@@ -91,6 +92,9 @@ LADDER: tuple[Rung, ...] = (
     Rung("order", "what is predicted in an order sums to one and looks only back",
          "a mask off by one, an order taken for its inverse, masks averaged as logarithms.",
          lambda s: order.in_order(s)),
+    Rung("quantisation", "straight through, k-means and a cost per example: the VQ-VAE",
+         "swapped codebook and commitment terms, averages that start wrong, ties.",
+         lambda s: quantised.codes(s)),
     Rung("charges", "the loss charges what it says, the bound stays plain",
          "a KL weight in the reported bound, a floor held against the wrong mean.",
          lambda s: conduct.charges(s)),

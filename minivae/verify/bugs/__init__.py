@@ -6,7 +6,7 @@ shows that every rung can.
 
 planting.py       how a function is replaced and given back
 distributions.py, training.py, steps.py, runs.py, evaluation.py, estimates.py, order.py,
-conditions.py     the bugs
+conditions.py, quantised.py    the bugs
 nans.py           one number that is none, for the rungs that gather figures
 hunt.py           each bug's rung with and without it
 """
@@ -18,6 +18,7 @@ from minivae.verify.bugs import (
     evaluation,
     nans,
     order,
+    quantised,
     runs,
     steps,
     training,
@@ -27,7 +28,7 @@ from minivae.verify.bugs.planting import Bug
 
 ZOO: tuple[Bug, ...] = (
     *distributions.BUGS, *training.BUGS, *steps.BUGS, *runs.BUGS, *evaluation.BUGS,
-    *estimates.BUGS, *order.BUGS, *conditions.BUGS, *nans.BUGS,
+    *estimates.BUGS, *order.BUGS, *conditions.BUGS, *quantised.BUGS, *nans.BUGS,
 )  # fmt: skip
 """All of them."""
 

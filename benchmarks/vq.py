@@ -1,0 +1,134 @@
+"""A VQ-VAE and the prior over its codes on MNIST, beside PCA with codes of the same length.
+
+    MINIVAE_DATA=... python benchmarks/vq.py
+    python benchmarks/vq.py --data digits --epochs 60        # a minute
+
+Both stages are ordinary commands, `minivae train --model vq` and `minivae prior`, in one run
+folder, so a benchmark that was stopped goes on where it was.  MNIST is binarised afresh at each
+visit, the test images once with seed 777.  The figures:
+
+  squared error   |x - E[x|codes]|^2 per image, beside PCA whose coordinates are written with at
+                  most as many bits, M log2 n_codes: q coordinates of b bits, the best q and b, each
+                  by the 2^b levels that k-means finds for a Gaussian.
+  perplexity      of the entries over the test images.
+  bits per image  -log2 p(codes) - log2 p(x|codes), an upper bound on -log2 p(x): beside the uniform
+                  prior, independent positions, and independent pixels.
+
+Results: RUN/vq.json, and pictures in RUN/pictures.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae import runs
+from minivae.cli import main as minivae
+from minivae.cli.quantised import load_prior, training_images
+from minivae.codebook import hidden_rate, k_means, nearest, perplexity
+from minivae.evaluation import Estimate
+from minivae.evaluation.quantised import CodeLength, code_lengths, codes_of, usage
+from minivae.models import VQVAE, IndependentPrior, smoothed_mean
+
+BIT = math.log(2.0)
+PIXELS = {"mnist": 205.82}  # nats: independent pixels, by an independent program
+
+
+def pca_error(train: np.ndarray, test: np.ndarray, bits: float) -> tuple[float, int, int]:
+    """The squared error of test images by PCA with at most ``bits`` for each, and its q and b."""
+    mean = train.mean(axis=0, dtype=np.float64)
+    centred = train - mean
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(train))
+    vectors = vectors[:, ::-1][:, values[::-1] > 1e-9]
+    z, t = centred @ vectors, (test - mean) @ vectors
+    total = float(((test - mean) ** 2).sum(axis=1).mean())
+    best = (total, 0, 0)
+    normal = np.random.default_rng(0).standard_normal((20_000, 1))
+    for b in range(1, 7):
+        levels = k_means(normal, 2**b, np.random.default_rng(b), steps=30).E
+        q = min(int(bits / b), z.shape[1])
+        scale = z[:, :q].std(axis=0)
+        units = (t[:, :q] / scale).reshape(-1, 1)
+        coded = levels[nearest(units, levels), 0].reshape(len(t), q) * scale
+        error = total - float((t[:, :q] ** 2).sum(axis=1).mean())
+        error += float(((t[:, :q] - coded) ** 2).sum(axis=1).mean())
+        best = min(best, (error, q, b))
+    return best
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    """What the docstring says of a run that has its prior."""
+    model, config = runs.load_run(folder)
+    assert isinstance(model, VQVAE)
+    dataset, a = runs.load_data(config), model.architecture
+    x, train = dataset.test.x, training_images(dataset, config)
+    codes, n = codes_of(model, train), a.n_codes
+    prior = load_prior(folder, model)
+    assert prior is not None
+    lengths = code_lengths(model, prior, x)
+    alone = code_lengths(model, IndependentPrior(codes, n), x)
+    means = [np.asarray(model.reconstruct(x[i : i + 500])) for i in range(0, len(x), 500)]
+    rate = hidden_rate(a.M, n)
+    error, q, b = pca_error(train, x, rate / BIT)
+    mean = smoothed_mean(train)
+    pixels = -(x * np.log(mean) + (1.0 - x) * np.log1p(-mean)).sum(axis=1)
+    return {
+        "squared error": Estimate.of(((x - np.concatenate(means)) ** 2).sum(axis=1)).mean,
+        "squared error, PCA": error,
+        "PCA": f"{q} coordinates of {b} bits",
+        "bits of a code, uniform": rate / BIT,
+        "perplexity": perplexity(usage(codes_of(model, x), n)),
+        "n_codes": n,
+        "codes per image": a.M,
+        "distortion, nats": lengths.distortion.mean(),
+        "bits per image": _bits(lengths),
+        "standard error": Estimate.of(lengths.total).standard_error / BIT,
+        "bits per image, independent positions": _bits(alone),
+        "bits per image, uniform": (rate + lengths.distortion.mean()) / BIT,
+        "bits per image, independent pixels": pixels.mean() / BIT,
+        "nats per image": lengths.total.mean(),
+    }
+
+
+def _bits(lengths: CodeLength) -> float:
+    return float(lengths.total.mean() / BIT)
+
+
+def main() -> int:
+    """Train what is not trained yet, then measure; status 0 if both baselines are beaten."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", default="mnist", choices=["mnist", "digits"])
+    add("--epochs", type=int, default=6)
+    add("--prior-epochs", type=int, default=6)
+    add("--run", type=Path, default=None, help="folder; default: runs/benchmark-vq-DATA")
+    args = parser.parse_args()
+    folder = args.run or Path("runs", f"benchmark-vq-{args.data}")
+    words = ["--resume", str(folder), "--epochs", str(args.epochs)]
+    if not folder.exists():
+        words = ["--data", args.data, "--model", "vq", "--out", str(folder)]
+        words += ["--epochs", str(args.epochs)]
+    if minivae(["train", *words]):
+        return 2
+    if not (folder / "prior.npz").exists():
+        width = "500" if args.data == "mnist" else "128"
+        if minivae(["prior", str(folder), "--epochs", str(args.prior_epochs), "--hidden", width]):
+            return 2
+    minivae(["sample", str(folder)])
+    found = figures(folder)
+    runs.write_json(folder / "vq.json", found)
+    for name, value in found.items():
+        print(f"  {name:40} {value if isinstance(value, str | int) else f'{value:.3f}'}")
+    if args.data in PIXELS:
+        print(f"  published: independent pixels {PIXELS[args.data]} nats")
+    print(f"wrote {folder / 'vq.json'}")
+    won = found["squared error"] < found["squared error, PCA"]
+    won &= found["bits per image"] < found["bits per image, independent pixels"]
+    return 0 if won else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

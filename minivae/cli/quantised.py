@@ -1,0 +1,176 @@
+"""What the commands do with a VQ-VAE: its options, its numbers, its prior and its images."""
+
+import argparse
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae.arrays import dtype_name, generator, like, to_numpy
+from minivae.cli import _common
+from minivae.codebook import hidden_rate, perplexity
+from minivae.datasets import Dataset
+from minivae.distributions import Bernoulli
+from minivae.evaluation import Estimate
+from minivae.evaluation.quantised import CodePrior, code_lengths, codes_of, usage
+from minivae.models import MADE, VQVAE, IndependentPrior, MadeArchitecture
+from minivae.models.base import Model
+from minivae.models.quantised_networks import require_codes
+from minivae.models.vector_quantised import CODEBOOKS, check_rule
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {"patch": 4, "n_codes": 8, "code_size": 8, "hidden": [64], "epochs": 60},
+    "mnist": {"patch": 4, "n_codes": 128, "code_size": 16, "hidden": [128], "epochs": 10},
+}
+OTHERWISE: dict[str, Any] = {"n_codes": 128, "code_size": 16, "hidden": [128]}
+FIELDS = {"n_codes": "--codes", "code_size": "--code-size", "patch": "--patch",
+          "context": "--context"}  # fmt: skip
+PRIOR = "prior.npz"
+
+
+def add_arguments(add: Callable[..., None]) -> None:
+    """The options of `minivae train` that belong to a VQ-VAE."""
+    add("--codes", type=int, metavar="N", dest="n_codes",
+        help="of vq: entries of the codebook; default: 128, for digits 8")  # fmt: skip
+    add("--code-size", type=int, metavar="C",
+        help="of vq: numbers of an entry; default: 16, digits 8")  # fmt: skip
+    add("--patch", type=int, metavar="P",
+        help="of vq: side in pixels of the patch that has one code; default: 4")  # fmt: skip
+    add("--context", type=int, metavar="R",
+        help="of vq: neighbours that both networks look at on each side; default: 1")  # fmt: skip
+    add("--commitment", type=float, metavar="W",
+        help="of vq: weight of what pulls codes to their entries; default: 0.25")  # fmt: skip
+    add("--codebook", choices=CODEBOOKS, help="of vq: how entries learn; default: ema")
+    add("--decay", type=float, metavar="D", help="of vq: of the moving averages; default: 0.99")
+    add("--smoothing", type=float, metavar="A",
+        help="of vq: Laplace's, of the shares of the entries; default: 0.00001")  # fmt: skip
+    add("--restart", type=float, metavar="R",
+        help="of vq: entries below this part of an equal share start again after an epoch; "
+        "default: 0.05")  # fmt: skip
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Fill in what a VQ-VAE leaves open, before the defaults of the data, and refuse the rest."""
+    if args.model != "vq":
+        for name, option in FIELDS.items():
+            if getattr(args, name) is not None:
+                raise ValueError(f"{option} belongs to --model vq, got --model {args.model}")
+        return
+    if args.latent is not None:
+        raise ValueError("--latent belongs to models with latents: vq has --codes and --code-size")
+    for name, value in (OTHERWISE | DEFAULTS.get(args.data, {})).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+
+
+def check(args: argparse.Namespace, model: Model, n: int) -> None:
+    """Refuse, before anything is written, what no VQ-VAE of n images can be trained with."""
+    if isinstance(model, VQVAE):
+        require_codes(model.architecture, n)
+        check_rule(args.commitment, args.codebook, args.decay, args.smoothing, args.restart)
+
+
+def save_prior(folder: Path, model: VQVAE, prior: MADE) -> Path:
+    """Write the prior into the folder of the run whose codes it knows; one file, whole or not."""
+    about = json.dumps({"architecture": asdict(prior.architecture), "codes": _digest(model)})
+    buffer = io.BytesIO()
+    theta = to_numpy(prior.parameters.theta)
+    np.savez(buffer, allow_pickle=False, theta=theta, about=np.array(about))
+    _common.write(folder / PRIOR, buffer.getvalue())
+    return folder / PRIOR
+
+
+def load_prior(folder: Path, model: VQVAE) -> MADE | None:
+    """The prior that `minivae prior` has trained, or None if there is none.
+
+    Raises  ValueError, one line, for a damaged file or a prior over other codes.
+    """
+    path = folder / PRIOR
+    if not path.exists():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
+            about, theta = json.loads(str(found["about"])), found["theta"]
+        prior = MADE(MadeArchitecture(**about["architecture"]), dtype=str(theta.dtype),
+                     device=model.device)  # fmt: skip
+        if theta.shape != (len(prior.parameters),) or not np.isfinite(theta).all():
+            raise ValueError("its parameters do not fit")
+        known = about["codes"]
+    except Exception as error:  # zipfile, json and NumPy raise their own
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"{path}: not a prior over codes ({reason})") from None
+    if known != _digest(model):
+        raise ValueError(
+            f"{path}: a prior over the codes of other parameters: minivae prior {folder} --force"
+        )
+    prior.parameters.theta[...] = like(theta, prior.parameters.theta)
+    return prior
+
+
+def prior_of(
+    model: VQVAE, folder: Path, dataset: Dataset, config: dict[str, Any]
+) -> tuple[CodePrior, str]:
+    """The run's prior, or one of independent positions; and what it is called."""
+    prior = load_prior(folder, model)
+    if prior is not None:
+        return prior, "a MADE over the codes"
+    codes = codes_of(model, training_images(dataset, config))
+    name = "independent positions; a better one: minivae prior " + str(folder)
+    return IndependentPrior(codes, model.architecture.n_codes), name
+
+
+def training_images(dataset: Dataset, config: dict[str, Any]) -> np.ndarray:
+    """The training images, drawn once where training drew them at every use."""
+    from minivae.datasets import binarise
+    from minivae.datasets.binarisation import SEEDS
+
+    how = "fixed" if config["data"]["binarisation"] == "new" else "none"
+    return binarise(np.asarray(dataset.train.x), how, np.random.default_rng(SEEDS["train"]))
+
+
+def evaluate(model: VQVAE, folder: Path, dataset: Dataset, config: dict[str, Any]) -> None:
+    """Print reconstruction, perplexity over the test set, rates, and the bound by the prior."""
+    x, a = dataset.test.x, model.architecture
+    prior, name = prior_of(model, folder, dataset, config)
+    lengths = code_lengths(model, prior, x)
+    count = usage(codes_of(model, x), a.n_codes)
+    uniform = hidden_rate(a.M, a.n_codes)
+    _line("reconstruction", -lengths.distortion, "nats per image: log p(x | its codes)")
+    print(f"  perplexity      {perplexity(count):9.2f} of {a.n_codes} entries over the test images,"
+          f" {int((count > 0).sum())} of them used")  # fmt: skip
+    print(f"  hidden rate     {uniform:9.2f} nats per image: M log n_codes, {a.M} codes of "
+          f"{a.n_codes}, {uniform / math.log(2.0):.1f} bits")  # fmt: skip
+    _line("rate", lengths.rate, "nats per image: -log p(codes)")
+    print(f"  prior: {name}")
+    _line("bound", lengths.total, "nats per image: rate - reconstruction >= -log p(x)")
+    mean = lengths.total.mean() / math.log(2.0)
+    if model.likelihood is Bernoulli:
+        print(f"                  {mean:9.2f} bits per image, {mean / a.n_features:.4f} per pixel")
+    print("  One code is one term of the sum p(x) = sum_c p(c) p(x|c), so the bound is honest.")
+
+
+def _line(name: str, values: np.ndarray, unit: str) -> None:
+    e = Estimate.of(values)
+    error = f" +- {e.standard_error:.2f}" if len(values) > 1 else ""
+    print(f"  {name:14}  {e.mean:9.2f}{error} {unit}")
+
+
+def sample(model: VQVAE, args: argparse.Namespace, dataset: Dataset, config: dict[str, Any]) -> Any:
+    """The images (n, D), as distributions, of codes drawn from the prior; and what it is called."""
+    prior, name = prior_of(model, Path(args.run), dataset, config)
+    device = model.device if isinstance(prior, MADE) else "cpu"
+    rng = generator(device, args.seed, 0, _common.SAMPLES)
+    codes = to_numpy(prior.sample(args.n, rng, args.temperature))
+    return to_numpy(model.vectors(codes.astype(np.int64))), name.partition(";")[0]
+
+
+def _digest(model: VQVAE) -> str:
+    """SHA-256 of the parameters: codes of other parameters mean something else."""
+    theta = to_numpy(model.parameters.theta)
+    return hashlib.sha256(dtype_name(theta).encode() + theta.tobytes()).hexdigest()

@@ -1,0 +1,96 @@
+"""Bugs of vector quantisation."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from minivae import codebook
+from minivae.codebook import Averages, Codebook
+from minivae.models import quantisation
+from minivae.verify import quantised as rung
+from minivae.verify.bugs.planting import Bug, after, both, replaced
+
+Plant = AbstractContextManager[None]
+
+
+def swapped_terms() -> Plant:
+    """The commitment's weight on the entries, the codebook's on the encoder."""
+    right = quantisation.quantised
+
+    def wrong(model: Any, x: Any, commitment: float = 0.25, codebook: float = 1.0,
+              gradient: bool = True) -> Any:  # fmt: skip
+        return right(model, x, codebook, commitment, gradient)
+
+    return replaced(quantisation, "quantised", wrong)
+
+
+def summed_over_the_batch() -> Plant:
+    """The distance summed over the batch and added to every example."""
+    right = quantisation.quantised
+
+    def wrong(model: Any, x: Any, *weights: Any, **options: Any) -> Any:
+        result = right(model, x, *weights, **options)
+        total = result.distance.sum() - result.distance.mean()
+        return result._replace(loss=result.loss + 1.25 * total)
+
+    return replaced(quantisation, "quantised", wrong)
+
+
+def lost_gradient() -> Plant:
+    """The derivative of the nearest entry, which is 0: nothing reaches the encoder."""
+    return after(Codebook, "backward", lambda dz, *_: 0.0 * dz)
+
+
+def averages_from_zero() -> Plant:
+    """The shares start at 0, the totals at the entries: total / share throws the unused far off."""
+
+    def start(values: dict, self: Codebook, rng: Any) -> dict:
+        return {**values, "share": 0.0 * values["share"] + 1e-5, "total": values["E"]}
+
+    return after(Codebook, "initial", start)
+
+
+def counted_not_averaged() -> Plant:
+    """total is divided by the smoothed counts of the batch, not by its own share."""
+    right = codebook.moved
+
+    def wrong(before: Averages, index: Any, z: Any, decay: float = 0.99,
+              smoothing: float = 1e-5) -> Averages:  # fmt: skip
+        now = right(before, index, z, decay, smoothing)
+        n = np.maximum(np.bincount(index, minlength=len(now.share)), 1.0)
+        return now._replace(E=now.total * len(z) / (n + 1.0)[:, None])
+
+    return both(replaced(codebook, "moved", wrong), replaced(rung, "moved", wrong))
+
+
+def last_of_equals() -> Plant:
+    """Of equal entries the last: duplicates, made by a restart, are never told apart."""
+    right = codebook.nearest
+
+    def wrong(z: Any, E: Any) -> Any:
+        return len(E) - 1 - right(z, E[::-1])
+
+    return both(replaced(codebook, "nearest", wrong), replaced(rung, "nearest", wrong))
+
+
+BUGS = (
+    Bug("codebook and commitment terms swapped", 21,
+        "Codes hardly stay near their entries, or entries hardly follow.", "quantisation",
+        swapped_terms),
+    Bug("a VQ term that grows with the batch", 2,
+        "The same images cost four times as much in batches of four times the size.",
+        "quantisation", summed_over_the_batch),
+    Bug("no gradient through the codebook", 21,
+        "The encoder hears of its commitment alone, and reconstructions stay poor.",
+        "quantisation", lost_gradient),
+    Bug("moving averages that start at zero", 21,
+        "Unused codes at 100 times the data's norm after a step.", "quantisation",
+        averages_from_zero),
+    Bug("moving averages without their share", 21,
+        "Entries shorter or longer than the codes they stand for.", "quantisation",
+        counted_not_averaged),
+    Bug("of equal entries the last", 21,
+        "Which of two equal entries is used depends on the code, and codes are not repeated.",
+        "quantisation", last_of_equals),
+)  # fmt: skip

@@ -1,0 +1,88 @@
+"""The rung of the VQ-VAE: its terms, its straight-through gradient, its averages, its ties."""
+
+from typing import Any
+
+import numpy as np
+
+from minivae.codebook import Averages, Codebook, moved, nearest
+from minivae.models import VQVAE, QuantisedArchitecture, quantisation
+from minivae.parameters import Parameters
+from minivae.verify.figures import Figure, Setting
+from minivae.verify.gradients import complex_step, gradient_error
+
+
+def codes(setting: Setting) -> list[Figure]:
+    """What van den Oord and others' equation 3 says, and what k-means says of the averages."""
+    gradient = cost = lloyd = far = ties = 0.0
+    for case in range(setting.pick(2, 5, 50)):
+        model, x = _drawn(case)
+        for commitment, codebook in ((0.25, 1.0), (0.25, 0.0)):
+            gradient = max(gradient, _gradient_error(model, x, commitment, codebook))
+        cost = max(cost, _change_with_the_batch(model, x))
+        rng = np.random.default_rng([61, case])
+        z, E = rng.normal(size=(30, 3)), rng.normal(size=(4, 3))
+        index = ((z[:, None] - E[None]) ** 2).sum(axis=2).argmin(axis=1)
+        fixed = Averages(E, np.full(4, 0.25), E / 4)
+        step = moved(fixed, index, z, decay=0.0, smoothing=0.0).E
+        for k in set(index.tolist()):
+            lloyd = max(lloyd, float(np.abs(step[k] - z[index == k].mean(axis=0)).max()))
+        far = max(far, _thrown(rng))
+        twice = np.concatenate([E, E])
+        ties = max(ties, float((nearest(z, twice) != index).mean()))
+    return [
+        Figure("straight-through gradient against its surrogate", gradient, 1e-12, "relative"),
+        Figure("change of an example's cost with the batch", cost, 1e-12, "nats"),
+        Figure("averages without decay against a step of k-means", lloyd, 1e-12, "code units"),
+        Figure("largest entry after a step, of the data's size", far, 1.0, "of 1"),
+        Figure("ties that the first of equal entries does not win", ties, 0.0, "share"),
+    ]
+
+
+def _drawn(case: int) -> tuple[VQVAE, np.ndarray]:
+    rng = np.random.default_rng([60, case])
+    shape = QuantisedArchitecture((4, 4), 2, 0, 5, 2, (3,), "tanh")
+    model = VQVAE(shape, seed=case, dtype="float64")
+    model.parameters.theta[...] += 0.3 * rng.normal(size=len(model.parameters))
+    return model, rng.integers(0, 2, (3, 16)).astype(np.float64)
+
+
+def _gradient_error(model: VQVAE, x: np.ndarray, commitment: float, codebook: float) -> float:
+    """Against the derivative of the surrogate, in which sg(...) stands as a number."""
+    parameters, theta = model.parameters, model.parameters.theta
+    z0 = model.encoder.forward(x)[0]
+    index = ((z0[:, None] - model.codebook.E[None]) ** 2).sum(axis=2).argmin(axis=1)
+    e0 = model.codebook.E[index].copy()
+
+    def surrogate(values: np.ndarray) -> Any:
+        parameters.bind(values)
+        z, e = model.encoder.forward(x)[0], model.codebook.E[index]
+        out, _ = model.decoder.forward(z + (e0 - z0))
+        pulls = codebook * ((z0 - e) ** 2).sum() + commitment * ((z - e0) ** 2).sum()
+        return (pulls - model.likelihood(*out).log_prob(x).sum()) / len(x)
+
+    parameters.zero_grad()
+    quantisation.quantised(model, x, commitment, codebook)
+    got = parameters.grad.copy()
+    want = complex_step(surrogate, theta.copy())
+    parameters.bind(theta)
+    return gradient_error(got, want, float(np.abs(want).max()))
+
+
+def _change_with_the_batch(model: VQVAE, x: np.ndarray) -> float:
+    """The loss of three examples, and the mean of their losses one by one."""
+    whole = float(quantisation.quantised(model, x, gradient=False).loss)
+    alone = [
+        float(quantisation.quantised(model, x[i : i + 1], gradient=False).loss) for i in range(3)
+    ]
+    return abs(whole - float(np.mean(alone)))
+
+
+def _thrown(rng: np.random.Generator) -> float:
+    """The largest entry after one step from a fresh codebook, most of which nobody chose."""
+    layer = Codebook(40, 3)
+    Parameters({"codebook": layer}, rng, "float64")
+    z = rng.normal(size=(10, 3))
+    before = Averages(layer.E, layer.share, layer.total)
+    after = moved(before, nearest(z, layer.E), z).E
+    sizes = [float(np.linalg.norm(a, axis=1).max()) for a in (after, layer.E, z)]
+    return sizes[0] / (1.001 * max(sizes[1:]))

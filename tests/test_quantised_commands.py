@@ -1,0 +1,192 @@
+"""The two stages of a VQ-VAE from the command line: codes, a prior over them, images."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minivae import runs
+from minivae.cli import main, session
+from minivae.cli.quantised import load_prior, save_prior, training_images
+from minivae.evaluation.quantised import code_lengths, codes_of
+from minivae.models import (
+    MADE,
+    VQVAE,
+    IndependentPrior,
+    QuantisedArchitecture,
+    prior_over,
+)
+
+TRAIN = "train --model vq --epochs 2 --hidden 8 --codes 6 --code-size 2 --batch-size 200"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vq") / "run"
+    assert main([*TRAIN.split(), "--out", str(folder)]) == 0
+    assert main(["prior", str(folder), "--epochs", "2", "--hidden", "8"]) == 0
+    return folder
+
+
+def one_line(capsys: pytest.CaptureFixture, words: str, *parts: str) -> None:
+    capsys.readouterr()
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("minivae: "), error
+    for part in parts:
+        assert part in error, error
+
+
+def test_training_leaves_pictures_of_codes(run: Path) -> None:
+    names = {path.stem for path in (run / "pictures").iterdir()}
+    assert {"codebook", "codes", "curves", "reconstructions"} <= names
+    rows = runs.load_training(run).history.rows
+    assert rows[-1]["train_perplexity"] <= 6.0 and rows[-1]["valid_distance"] > 0.0
+
+
+def test_evaluate_charges_codes_by_the_prior(run: Path, capsys: pytest.CaptureFixture) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 0
+    text = capsys.readouterr().out
+    model, config = runs.load_run(run)
+    assert isinstance(model, VQVAE)
+    dataset = runs.load_data(config)
+    prior = load_prior(run, model)
+    assert isinstance(prior, MADE)
+    lengths = code_lengths(model, prior, dataset.test.x)
+    for value in (lengths.rate.mean(), lengths.total.mean(), -lengths.distortion.mean(),
+                  4 * math.log(6), lengths.total.mean() / math.log(2)):  # fmt: skip
+        assert f"{value:9.2f}" in text, (value, text)
+    assert "a MADE over the codes" in text
+
+
+def test_samples_are_decoded_draws_of_the_prior(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.npy"
+    assert main(["sample", str(run), "--n", "7", "--out", str(out), "--temperature", "0.5"]) == 0
+    images = np.load(out)
+    assert images.shape == (7, 64) and 0.0 <= images.min() <= images.max() <= 1.0
+    assert main(["sample", str(run), "--n", "5"]) == 0
+    assert (run / "pictures" / "sample.png").exists()
+
+
+def test_encode_writes_numbers(run: Path, tmp_path: Path) -> None:
+    model, config = runs.load_run(run)
+    assert isinstance(model, VQVAE)
+    want = codes_of(model, runs.load_data(config).test.x)
+    array, table = tmp_path / "c.npy", tmp_path / "c.csv"
+    for out in (array, table):
+        assert main(["encode", str(run), "--out", str(out)]) == 0
+    assert np.array_equal(np.load(array), want) and want.dtype == np.int64
+    lines = table.read_text().splitlines()
+    assert lines[0] == "index,label,code_1,code_2,code_3,code_4"
+    assert [int(v) for v in lines[3].split(",")[2:]] == want[2].tolist()
+
+
+@pytest.mark.parametrize(
+    "command", ["reconstruct {}", "interpolate {}", "traverse {}", "export {} --out {}/w.npz",
+                "evaluate {} --checkpoint last", "probe {}"],
+)  # fmt: skip
+def test_the_other_commands_work(run: Path, command: str) -> None:
+    assert main(command.replace("{}", str(run)).split()) == 0
+
+
+def test_a_run_that_was_stopped_ends_equal_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "draw", lambda *_: [])
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    words = f"{TRAIN} --restart 0.9 --optimizer adamw".replace("--epochs 2", "--epochs 4")
+    assert main([*words.split(), "--out", str(whole)]) == 0
+    assert main([*words.replace("--epochs 4", "--epochs 2").split(), "--out", str(part)]) == 0
+    assert main(["train", "--resume", str(part), "--epochs", "4"]) == 0
+    theta = [runs.load_run(folder)[0].parameters.theta for folder in (whole, part)]
+    assert np.array_equal(*theta)
+
+
+def test_one_line_for_what_cannot_be(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bad = f"train --model vq --out {tmp_path}/new"
+    one_line(capsys, f"{bad} --codes 6000", "n_codes of at most 5,188", "got 6,000")
+    one_line(capsys, f"{bad} --patch 3", "divides images of 8 x 8 (1, 2, 4, 8), got 3")
+    one_line(capsys, f"{bad} --latent 3", "--latent belongs to models with latents")
+    one_line(capsys, f"{bad} --kl-weight 2", "--kl-weight belongs to --model")
+    one_line(capsys, f"{bad} --decay 2", "decay from 0 to 1, got 2.0")
+    one_line(capsys, f"{bad} --commitment -1", "commitment of at least 0, got -1.0")
+    one_line(capsys, "train --codes 4", "--codes belongs to --model vq, got --model vae")
+    one_line(capsys, "train --decay 0.5", "--decay belongs to --model vq")
+    assert not (tmp_path / "new").exists()
+    for value in ("0", "-1", "nan", "inf"):
+        one_line(capsys, f"sample {run} --temperature {value}", "--temperature above 0 and finite")
+    one_line(capsys, f"prior {run}", "prior.npz exists already: --force replaces it")
+    other = tmp_path / "vae"
+    assert main(f"train --epochs 1 --hidden 4 --no-pictures --out {other}".split()) == 0
+    one_line(capsys, f"prior {other}", "a prior over codes needs a vq, got vae")
+
+
+def test_a_damaged_or_a_foreign_prior(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model, _ = runs.load_run(run)
+    assert isinstance(model, VQVAE)
+    path, content = run / "prior.npz", (run / "prior.npz").read_bytes()
+    try:
+        path.write_bytes(content[: len(content) // 2])
+        one_line(capsys, f"evaluate {run}", "prior.npz: not a prior over codes")
+        model.codebook.E[...] += 1.0
+        codes = np.zeros((5, 4), int)
+        save_prior(run, model, prior_over(codes, 6, hidden=(3,)))
+        one_line(capsys, f"sample {run}", "over the codes of other parameters: minivae prior")
+        path.unlink()
+        capsys.readouterr()
+        assert main(["evaluate", str(run)]) == 0
+        assert "independent positions; a better one: minivae prior" in capsys.readouterr().out
+    finally:
+        path.write_bytes(content)
+
+
+def test_the_independent_prior() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.stack([rng.integers(0, 3, 5000), rng.integers(1, 2, 5000)], axis=1)
+    prior = IndependentPrior(codes, 4)
+    every = np.array([[i, j] for i in range(4) for j in range(4)])
+    assert np.exp(prior.log_prob(every)).sum() == pytest.approx(1.0, abs=1e-12)
+    count = (codes[:, 0] == 2).sum()
+    want = math.log((count + 1) / 5004) + math.log(5001 / 5004)
+    assert prior.log_prob(np.array([[2, 1]]))[0] == pytest.approx(want, abs=1e-12)
+    drawn = prior.sample(20_000, np.random.default_rng(1))
+    assert abs((drawn[:, 0] == 2).mean() - count / 5000) < 0.015 and drawn.max() <= 3
+    skewed = IndependentPrior(np.repeat([[0], [1]], [300, 100], axis=0), 2)
+    cold = skewed.sample(20_000, np.random.default_rng(1), temperature=0.5)
+    p = 301.0**2 / (301.0**2 + 101.0**2)
+    assert abs((cold == 0).mean() - p) < 4 * math.sqrt(p * (1 - p) / 20_000)
+    for bad in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="temperature above 0 and finite"):
+            prior.sample(1, rng, bad)
+    with pytest.raises(ValueError, match=r"shape \(N, 2\), got \(1, 3\)"):
+        prior.log_prob(np.zeros((1, 3), int))
+    with pytest.raises(ValueError, match="codes from 0 to 3, got 4"):
+        prior.log_prob(np.full((1, 2), 4))
+
+
+def test_the_bound_is_below_the_sum_over_all_codes() -> None:
+    """Rate + distortion >= -log sum_c p(c) p(x|c), with every code enumerated."""
+    model = VQVAE(QuantisedArchitecture((2, 2), 1, n_codes=3, code_size=2), dtype="float64")
+    x = np.random.default_rng(0).integers(0, 2, (20, 4)).astype(float)
+    every = np.stack(np.meshgrid(*[np.arange(3)] * 4, indexing="ij"), axis=-1).reshape(-1, 4)
+    prior = IndependentPrior(codes_of(model, x), 3)
+    log_pc = prior.log_prob(every)
+    p = model.decode(model.vectors(every))
+    for row, total in zip(x, code_lengths(model, prior, x).total, strict=True):
+        exact = np.logaddexp.reduce(log_pc + p.log_prob(row[None]))
+        assert total >= -exact
+
+
+def test_training_images_are_drawn_once(run: Path) -> None:
+    config: dict[str, Any] = json.loads((run / "config.json").read_text())
+    dataset = runs.load_data(config)
+    first, again = training_images(dataset, config), training_images(dataset, config)
+    assert np.array_equal(first, again) and set(np.unique(first)) == {0.0, 1.0}
