@@ -7,6 +7,14 @@ from minivae.evaluation.annealed import (
     annealed_likelihood,
     bidirectional,
 )
+from minivae.evaluation.baselines import (
+    BernoulliFit,
+    BernoulliMixture,
+    QuantisedPCA,
+    fit_bernoulli_mixture,
+    independent_pixels,
+    pca_at_code_length,
+)
 from minivae.evaluation.bounds import (
     ImportanceEstimate,
     importance_likelihood,
@@ -121,4 +129,10 @@ __all__ = [
     "split_bounds",
     "split_bounds",
     "surgery",
+    "BernoulliFit",
+    "BernoulliMixture",
+    "QuantisedPCA",
+    "fit_bernoulli_mixture",
+    "independent_pixels",
+    "pca_at_code_length",
 ]
