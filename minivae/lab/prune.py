@@ -160,7 +160,7 @@ def prune_run(
     model, config = runs.load_run(folder, device, checkpoint)
     if not isinstance(model, VAE):
         raise ValueError(f"{folder}: expected a VAE, got an autoencoder: it has no KL and no prior")
-    dataset = runs.load_data(config)
+    dataset = runs.load_data(config, folder)
     x = training_examples(dataset, config)
     usage, at = latent_usage(model, x), to_numpy(posteriors(model, x).mu).mean(axis=0)
     keep = usage.active(threshold) if rule == "variance" else usage.active_by_kl(threshold)
