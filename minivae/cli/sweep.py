@@ -30,8 +30,9 @@ EXAMPLES = """examples:
       the embedded digits, black and white, two latents
   minivae sweep --kl-weight 0.5 1 2 4 8 --latent 20 --epochs 100
       with latents to spare
-  minivae sweep --hidden --likelihood gaussian --variance fixed --sigma 0.2236 --latent 30
-      linear VAEs on Shannon's curve
+  minivae sweep --hidden --likelihood gaussian --variance fixed --sigma 0.2236 \\
+      --kl-weight 1 2 4 8 --latent 20
+      linear VAEs on Shannon's curve, with a latent for each direction that pays
   minivae sweep --resume runs/digits-sweep-1 --kl-weight 30
       go on with a sweep that was stopped, and add a point
 """
