@@ -331,7 +331,8 @@ def test_the_table_says_what_helped_and_what_did_not() -> None:
         "alive": alive,
         "cured": made("no-warm-up", "warm-up", -25.0, 2.0, 8.0),
         "no help": made("no-warm-up", "cyclical", -27.0, 0.02, 0.05),
-        "no help: KL not heard": made("no-warm-up", "kl-floor", -29.0, 2.0, 1.9),
+        "no help: KL not heard": made("no-warm-up", "kl-floor", -29.0, 2.0, 0.05),
+        "heard for less than it costs": made("no-warm-up", "free-bits", -29.0, 1.84, 1.2),
         "better": made("nothing", "warm-up", -23.0, 4.0, 15.0),
         "worse": made("nothing", "free-bits", -25.0, 4.0, 15.0),
         "as good": made("nothing", "cyclical", -24.2, 4.0, 15.0),
@@ -341,6 +342,7 @@ def test_the_table_says_what_helped_and_what_did_not() -> None:
     lines = table(cases.values())
     assert len([line for line in lines if line.endswith("no help")]) == 1
     assert not any("*" in line for line in lines) and any("nats" in line for line in lines)
+    assert any("alive or cured: heard for more than the KL" in line for line in lines)
     assert "1/2" in lines[1] and "-27.00 +- 0.10" in lines[1]
 
 

@@ -22,10 +22,12 @@ from PIL import Image
 
 from minivae import VAE, Architecture, Autoencoder, plots, runs, walks
 from minivae.arrays import generator
-from minivae.cli import COMMANDS, _common, main
+from minivae.cli import COMMANDS, _common, main, probe
 from minivae.cli.export import description
-from minivae.datasets import Dataset, Split, binarise
+from minivae.datasets import Dataset, Split, binarise, load_digits
 from minivae.distributions import Bernoulli
+from minivae.evaluation import Estimate
+from minivae.evaluation.compression import Compressed
 from minivae.models.base import Model
 
 DIGITS = {"name": "digits", "validation": 250, "binarisation": "new"}
@@ -258,7 +260,7 @@ def test_few_test_images_make_few_pairs_and_few_reconstructions(
     made("vae")
     data = runs.load_data({"data": DIGITS})
     few = replace(data, test=data.test[:N])
-    monkeypatch.setattr(_common, "load_data", lambda model, config: few)
+    monkeypatch.setattr(_common, "load_data", lambda model, config, run: few)
     assert main(["interpolate", "vae", "--path", "straight"]) == (0 if pairs else 2)
     if pairs:
         assert len(figures.pop().axes[0].get_yticks()) == pairs
@@ -402,7 +404,7 @@ def test_rows_of_a_table_have_numbers_but_no_pictures(
     model = made("vae")
     split = Split(np.random.default_rng(0).random((9, 64), dtype="float32"), np.zeros(9, "int64"))
     rows = Dataset("rows", (1, 64), split, split, split, "")
-    monkeypatch.setattr(_common, "load_data", lambda model, config: rows)
+    monkeypatch.setattr(_common, "load_data", lambda model, config, run: rows)
     for command in SHOW:
         for option in ([], ["--out", "a.png"]):
             if command == "reconstruct" and not option:
@@ -534,7 +536,7 @@ def test_a_table_has_the_factors_of_a_rendered_world(monkeypatch: pytest.MonkeyP
     factors = rng.standard_normal((7, 2))
     split = Split(rng.random((7, 64), dtype="float32"), np.arange(7), factors)
     world = Dataset("world", (8, 8), split, split[2:], split, "", ("shape", "the angle"))
-    monkeypatch.setattr(_common, "load_data", lambda model, config: world)
+    monkeypatch.setattr(_common, "load_data", lambda model, config, run: world)
     assert main(["encode", "vae", "--data", "valid", "--out", "codes.csv"]) == 0
     lines = Path("codes.csv").read_text().splitlines()
     assert lines[0] == "index,label,shape,the angle,mu_1,mu_2"
@@ -1005,6 +1007,99 @@ def test_the_commands_load_neither_matplotlib_nor_the_image_library() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# ---- data that were changed ----
+
+
+@pytest.mark.parametrize("command", ["usage", "evaluate", "encode --out z.npy", "probe", "prune"])
+def test_data_that_were_replaced_are_not_examined(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = command.split()
+    np.save("tab.npy", np.random.default_rng(0).random((60, 6)))
+    trained = ["train", "--data", "tab.npy", "--likelihood", "gaussian", "--epochs", "1"]
+    assert main([*trained, "--hidden", "4", "--no-pictures", "--out", "tab"]) == 0
+    np.save("tab.npy", np.random.default_rng(1).random((60, 6)))
+    capsys.readouterr()
+    assert main([name, "tab", *options]) == 2
+    error = capsys.readouterr().err
+    assert "the data are not those it began with" in error and error.count("\n") == 1
+    Path("tab/card.json").unlink()  # a model that was saved without one says nothing of its data
+    main([name, "tab", *options])
+    assert "began with" not in capsys.readouterr().err
+
+
+# ---- tables, of which a run may have one test row ----
+
+
+@pytest.fixture
+def tables(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs on tables: "rows" with 6 test rows, "row" with one."""
+    for name, n in (("rows", 60), ("row", 12)):
+        x, y = np.random.default_rng(0).random((n, 6)), np.arange(n) % 2
+        np.savez(f"{name}.npz", x=x, y=y)
+        trained = [
+            "--likelihood",
+            "gaussian",
+            "--latent",
+            "3",
+            "--hidden",
+            "4",
+            "--epochs",
+            "1",
+            "--no-pictures",
+        ]
+        assert main(["train", "--data", f"{name}.npz", *trained, "--out", name]) == 0
+    capsys.readouterr()
+
+
+def test_rows_of_a_table_are_no_images(tables: None, capsys: pytest.CaptureFixture[str]) -> None:
+    fast = ["--steps", "2", "--chains", "2", "--temperatures", "2", "--samples", "4"]
+    for words in (["usage", "rows"], ["gap", "rows", *fast], ["diagnose", "rows"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert "image" not in out and "nats per example" in out
+        assert "6 test examples" in out or "12 held-out examples" in out
+
+
+def test_one_test_row_has_no_error_and_no_holes(
+    tables: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["holes", "row"]) == 2
+    assert "expected at least 2 test examples" in capsys.readouterr().err
+    assert main(["probe", "row", "--neighbours", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "nan" not in out and "compression of 1 test example" in out
+
+
+def test_columns_of_large_numbers_stay_apart() -> None:
+    point = Compressed(0.5, 3.0, Estimate(0.08, 0.05), Estimate(12059.26853, 746.57285))
+    data = load_digits()
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        probe._bytes({"codes": [point]}, data)
+    assert told.getvalue().splitlines()[-1].endswith("0.08 +- 0.05         12059 +- 746.57")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("probe rows --neighbours 0", "expected --neighbours from 1 to"),
+        ("probe rows --neighbours 5000", "expected --neighbours from 1 to"),
+        ("probe rows --decay -1", "expected --decay of at least 0 and finite, got -1"),
+        ("gap rows --samples 11", "expected an even --samples, got 11"),
+        ("gap rows --chains 0", "expected --chains from 1 to"),
+        ("gap rows --temperatures 0", "expected --temperatures from 1 to"),
+        ("diagnose rows --json nodir/x.json", "--json nodir/x.json: there is no folder nodir"),
+        ("collapse-lab --seed -1", "expected a seed of at least 0, got -1"),
+    ],
+)
+def test_what_an_option_cannot_be_names_it(
+    words: str, told: str, tables: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    out, error = capsys.readouterr()
+    assert told in error and out == "" and error.count("\n") == 1
 
 
 # ---- other data than the run's ----

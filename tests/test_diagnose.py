@@ -33,13 +33,16 @@ from minivae.cli import main, parser
 from minivae.cli.options import complete
 from minivae.cli.train import _config
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
+from minivae.evaluation import Estimate
 from minivae.exact import Spectrum, as_vae, best_decoder, expected_elbo
 from minivae.lab import advice
 from minivae.lab import diagnose as lab
+from minivae.lab.advice import COLLAPSED, HEALTHY, PARTLY, UNCLEAR, UNFINISHED
 from minivae.lab.collapse_models import with_dead_units
-from minivae.lab.diagnose import COLLAPSED, HEALTHY, PARTLY, Diagnosis, diagnose
+from minivae.lab.diagnose import Diagnosis, diagnose
 from minivae.lab.evidence import (
     Drawn,
+    Heard,
     drawn,
     fitting_variance,
     heard,
@@ -250,6 +253,98 @@ def test_one_example_is_not_enough(bad: int) -> None:
     data[bad] = data[bad][:1]
     with pytest.raises(ValueError, match="at least 2 examples"):
         diagnose(run.model, *data)
+
+
+@given(
+    cause=st.sampled_from([c for c in advice.CAUSES if c not in ("untrained", "nothing")]),
+    kl_weight=st.sampled_from([0.0, 0.5, 1.0, 4.0]),
+    free_bits=st.sampled_from([0.0, 0.1, 0.5, 3.0]),
+    schedule=st.sampled_from(["constant", "linear:epochs=5", "cyclical:cycles=4"]),
+    variance=st.sampled_from(["fixed", "shared"]),
+)  # fmt: skip
+def test_advice_is_never_in_force_already_and_never_weaker(
+    cause: str, kl_weight: float, free_bits: float, schedule: str, variance: str
+) -> None:
+    asked = {"kl_weight": kl_weight, "free_bits": free_bits, "kl_schedule": schedule,
+             "variance": variance, "epochs": 12, "seed": 2}  # fmt: skip
+    given_ = advice.changes(cause, asked)
+    assert given_ and all(asked.get(name) != value for name, value in given_.items())
+    assert given_.get("kl_weight", 0.0) <= kl_weight
+    assert given_.get("free_bits", math.inf) > free_bits
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_a_healthy_run_and_few_images_are_no_collapse(n: int) -> None:
+    run = made(epochs=40)
+    found = diagnose(run.model, run.train_x[:300], HELD[:n], run.training, run.history)
+    assert found.verdict in (UNCLEAR, HEALTHY) and not found.changes
+    assert found.verdict == HEALTHY or "too few held-out examples to tell" in found.sentence
+
+
+def test_a_fall_that_is_lost_in_its_error_is_no_collapse() -> None:
+    """Values in the hundreds: the code is heard by 10,000 nats, give or take 20,000."""
+    case = {
+        "used": np.ones(10, bool), "unheard": np.zeros(10, bool), "silent": np.zeros(10, bool),
+        "usage": diagnosed("one layer").usage, "surgery": diagnosed("one layer").surgery,
+        "spare": diagnosed("one layer").spare, "gain": Estimate(5.0, 0.1), "rising": False,
+    }  # fmt: skip
+    for mean, error, verdict in (
+        (1e4, 2e4, UNCLEAR), (4.4, 1.65, UNCLEAR), (0.0, 0.05, COLLAPSED), (0.0, 0.0, COLLAPSED),
+        (0.3, 0.2, COLLAPSED), (6.3, 0.3, HEALTHY),
+    ):  # fmt: skip
+        found = lab._verdict({**case, "heard": Heard(Estimate(mean, error), None, None)}, {})
+        assert found == verdict, (mean, error)  # its KL is about 7 nats
+    silent = {**case, "silent": np.ones(10, bool), "heard": Heard(Estimate(1e4, 2e4), None, None)}
+    assert lab._verdict(silent, {}) == COLLAPSED
+
+
+def test_a_variance_that_is_too_large_is_not_a_deaf_decoder() -> None:
+    run = made(3, 4, 1e-5, (32,), likelihood="gaussian", variance="fixed", sigma=5.0)
+    found = run.diagnosis()
+    assert (found.verdict, found.cause) == (COLLAPSED, "variance")
+    assert found.changes == {"variance": "shared"}
+
+
+def test_paid_for_and_not_heard_while_the_bound_rises_is_brief() -> None:
+    run = edited(made(epochs=40), lambda view: view["decoder.trunk.0.W"].__imul__(1e-3))
+    rising = [{"valid_elbo": -20.0 + e} for e in range(8)]
+    assert not lab.deaf_to(run.model).any()
+    found = run._replace(history=rising).diagnosis()
+    assert (found.verdict, found.cause, found.rising) == (COLLAPSED, "brief", True)
+    assert "learning_rate" not in found.changes
+    assert run._replace(history=[{"valid_elbo": -20.0}] * 8).diagnosis().cause == "stuck"
+
+
+def test_a_model_worse_than_no_code_that_still_learns_is_not_healthy() -> None:
+    run = made(5, 10, 1e-3, **LINEAR, sigma=0.3)
+    found = run.diagnosis()
+    assert found.gain.mean < -1.0 and found.rising
+    assert (found.verdict, found.cause) == (UNFINISHED, "brief") and found.changes == {"epochs": 40}
+    assert found.sentence.startswith("not trained to the end: 5 of 5 latents are used")
+    assert not any("too few latents" in note for note in found.notes)
+    done = run._replace(history=run.history[-1:] * 8).diagnosis()
+    assert done.verdict == HEALTHY and any("independent pixels" in note for note in done.notes)
+
+
+def test_few_epochs_of_a_healthy_run_are_noted() -> None:
+    run = made(2, epochs=30)
+    rising = run._replace(history=[{"valid_elbo": -20.0 + e} for e in range(8)]).diagnosis()
+    assert rising.verdict == HEALTHY and not rising.changes
+    assert "not trained to the end: the bound was still rising" in rising.notes
+    assert any(note.endswith("too few latents, or too little training") for note in rising.notes)
+
+
+def test_a_kl_weight_of_0_is_the_limit_of_small_ones() -> None:
+    rng = np.random.default_rng(1)
+    x, logits = (rng.random((40, 5)) < 0.5).astype(float), rng.standard_normal((2, 40, 5))
+    data = Drawn(x, Bernoulli(logits))
+    none, little = spare_latent(data, data, 0.0), spare_latent(data, data, 1e-7)
+    assert none.ratio == math.inf and np.allclose(none.direction, little.direction)
+    assert math.isclose(none.worth.mean, little.worth.mean, rel_tol=1e-4)
+    run = made(epochs=40)
+    found = run._replace(training={**run.training, "kl_weight": 0.0}).diagnosis()
+    assert found.verdict == HEALTHY and found.priced.ratio == math.inf
+    assert json.loads(json.dumps(command.as_json(found, None)))["price_ratio"] is None
 
 
 # ---- the evidence, against what is known exactly ----
@@ -489,6 +584,14 @@ def test_what_to_try_depends_on_what_was_done() -> None:
     assert advice.changes("stuck", had) == {"free_bits": 0.1}
     done = {"seed": 3, "optimizer": {"learning_rate": 0.03}}
     assert advice.changes("decoder", done) == {"learning_rate": 0.01, "seed": 4}
-    assert advice.changes("both", {}) == {"kl_weight": 1.0, "variance": "shared"}
+    both = {"kl_weight": 3.0, "variance": "fixed"}
+    assert advice.changes("both", both) == {"kl_weight": 1.0, "variance": "shared"}
     assert advice.changes("nothing", {}) == advice.changes(None, {}) == {}
+    assert advice.changes("stuck", {**had, "free_bits": 0.5}) == {"free_bits": 1.0}
+    assert advice.changes("stuck", {"free_bits": 0.1}) == {"free_bits": 0.2}
+    assert advice.changes("stuck", {"free_bits": 2.0, "seed": 7}) == {"seed": 8}
+    assert advice.changes("variance", {"epochs": 5, "variance": "shared"}) == {"epochs": 20}
+    assert advice.changes("both", {"kl_weight": 0.5, "variance": "fixed"}) == {"variance": "shared"}
+    slow = {"optimizer": {"learning_rate": 1e-5}}
+    assert advice.changes("decoder", slow) == {"seed": 1}
     assert set(advice.CAUSES) >= {"untrained", "brief", "decoder", "kl-weight", "variance", "both"}

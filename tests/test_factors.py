@@ -272,7 +272,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
     x = images.reshape(len(v), -1).astype(np.float32) / 255
     split = Split(x, v[:, 0].astype("int64"), v)
     data = Dataset("sprites", (28, 28), split, split, split, "", tuple(SPRITES))
-    monkeypatch.setattr(_common, "load_data", lambda model, config: data)
+    monkeypatch.setattr(_common, "load_data", lambda model, config, run: data)
     monkeypatch.setitem(factors.GRIDS, "sprites", lambda: (images, v))
     return x, v
 

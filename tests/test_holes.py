@@ -488,7 +488,7 @@ def test_a_table_has_no_samples_to_show(
     made(VAE)
     split = Split(rng().random((40, 64), dtype="float32"), np.zeros(40, "int64"))
     rows = Dataset("rows", (1, 64), split, split, split, "")
-    monkeypatch.setattr(_common, "load_data", lambda model, config: rows)
+    monkeypatch.setattr(_common, "load_data", lambda model, config, run: rows)
     assert main(["holes", "run", "--permutations", "9"]) == 0
     out = capsys.readouterr().out
     assert "image" not in out and "test examples" in out and len(figures[0][1].axes) == 3

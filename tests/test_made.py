@@ -19,7 +19,7 @@ from minivae.datasets import binarise, binarise_splits, load_digits
 from minivae.distributions import Bernoulli, Categorical
 from minivae.lab.collapse import Setting, experiment
 from minivae.lab.collapse_models import PixelByPixel, PixelByPixelVAE
-from minivae.models import MADE, MadeArchitecture, prior_over, smoothed_mean
+from minivae.models import MADE, MadeArchitecture, ordered, prior_over, smoothed_mean
 from minivae.models.masks import Autoregressive, MaskedDense, hidden_degrees, mask, positions
 from minivae.models.one_hot import numbers, one_hot
 from minivae.optimizers import Adam
@@ -138,7 +138,7 @@ def test_the_gradient_of_the_likelihood(
     )
     x = np.random.default_rng(seed).integers(0, n_codes, size=(B, M)).astype(float)
     model.network.choose(n_masks - 1)
-    errors = model_errors(model, lambda g: objectives.autoregressive(model, x, gradient=g))
+    errors = model_errors(model, lambda g: ordered.autoregressive(model, x, gradient=g))
     record("MADE", errors)
 
 
@@ -242,7 +242,7 @@ def test_several_masks_are_a_mean_of_probabilities() -> None:
     p = []
     for t in range(3):
         model.network.choose(t)
-        p.append(np.exp(objectives.autoregressive(model, x, gradient=False).log_px))
+        p.append(np.exp(ordered.autoregressive(model, x, gradient=False).log_px))
     assert np.exp(model.log_prob(x)) == pytest.approx(np.mean(p, axis=0), abs=1e-13)
     assert np.exp(np.mean(np.log(p), axis=0)).sum() < 0.95  # and not of their logarithms
     result = model.objective(x, gradient=False)
@@ -433,7 +433,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     for wrong, message in (
         (["sample", "whole", "--temperature", "0"], "--temperature above 0"),
         (["sample", "whole", "--draw"], "pixels are always drawn"),
-        (["prune", "whole"], "expected a VAE, got a made"),
+        (["prune", "whole"], "expected a VAE, got made"),
         (["train", "--model", "made", "--latent", "3"], "no latents"),
         (["train", "--model", "made", "--likelihood", "gaussian"], "black and white"),
         (["train", "--masks", "3"], "--masks belongs to --model made, got --model vae"),

@@ -490,7 +490,7 @@ def test_rows_without_labels_are_compressed_only(
     made(VAE)
     split = Split(rng().random((40, 64), dtype="float32"), np.zeros(40, "int64"))
     rows = Dataset("rows", (1, 64), split, split, split, "")
-    monkeypatch.setattr(_common, "load_data", lambda model, config: rows)
+    monkeypatch.setattr(_common, "load_data", lambda model, config, run: rows)
     assert main(["probe", "run"]) == 0
     out = capsys.readouterr().out
     assert "no labels" in out and "linear" not in out and "image" not in out

@@ -107,6 +107,22 @@ def test_the_report_of_a_run(
     assert main(["report", str(run), "--quick"]) == 0  # its own page is made anew
 
 
+@pytest.mark.parametrize("quick", [(), ("--quick",)])
+def test_a_gap_of_few_test_examples_is_of_all_of_them(
+    quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("tab.npy", np.random.default_rng(0).random((60, 6)))
+    trained = ["train", "--data", "tab.npy", "--likelihood", "gaussian", "--epochs", "1"]
+    assert main([*trained, "--hidden", "4", "--no-pictures", "--out", "run"]) == 0
+    gap = next(question for question in QUESTIONS if question.name == "gap")
+    monkeypatch.setattr(report, "QUESTIONS", (gap,))
+    assert main(["report", "run", *quick]) == 0
+    text = Path("run/report.html").read_text()
+    assert "minivae gap run --examples 6" in text and "amortisation" in text
+    assert "expected --examples" not in text
+
+
 def test_a_page_that_somebody_named_is_not_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

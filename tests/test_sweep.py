@@ -397,8 +397,8 @@ def test_a_point_that_another_beats_at_its_own_objective_is_told() -> None:
     R, D = ([getattr(p.point, name).mean for p in points] for name in ("rate", "distortion"))
     lost = [D[0] + 10 * R[0] - D[1] - 10 * R[1], D[1] + 5 * R[1] - D[0] - 5 * R[0]]
     rows = frontier.table(points).splitlines()[2:]
-    assert rows[0].endswith(f"corner {lost[0]:.2f} behind 5")
-    assert rows[1].endswith(f"corner {lost[1]:.2f} behind 10")
+    assert rows[0].endswith(f"corner {lost[0]:.2f} nats behind 5")
+    assert rows[1].endswith(f"corner {lost[1]:.2f} nats behind 10")
     got = [one["regret"] for one in frontier.results(points)["points"]]
     assert got == pytest.approx(lost) and min(lost) > 0
 
@@ -512,6 +512,23 @@ def test_a_sweep_survives_being_killed_and_ends_equal_to_the_bit(capsys: Any) ->
     assert len(stopped) == 1 and stopped[0]["different"] == []
     assert main(["train", *asked, "--kl-weight", "2", "--out", "whole"]) == 0
     assert np.array_equal(theta("whole"), theta(two.folder))
+
+
+def test_a_sweep_of_two_data_sets_is_refused(capsys: Any) -> None:
+    options_ = ["--data", "d.npy", "--likelihood", "gaussian", "--epochs", "1", *SMALL]
+    np.save("d.npy", np.random.default_rng(0).random((60, 6)))
+    assert main(["sweep", "--kl-weight", "1", "--jobs", "1", "--out", "s", *options_]) == 0
+    before = Path("s/results.json").read_bytes()
+    np.save("d.npy", np.random.default_rng(1).random((60, 6)))
+    capsys.readouterr()
+    assert main(["sweep", "--resume", "s", "--kl-weight", "3"]) == 2
+    assert "the data are not those it began with" in capsys.readouterr().err
+    assert Path("s/results.json").read_bytes() == before and not Path("s/kl-weight-3").exists()
+    np.save("d.npy", np.random.default_rng(0).random((60, 6)))
+    card = runs.read_sealed(Path("s/kl-weight-1/card.json"))
+    runs.write_sealed(Path("s/kl-weight-1/card.json"), {**card, "data_sha256": "0" * 64})
+    assert main(["sweep", "--resume", "s"]) == 2
+    assert "trained on other data" in capsys.readouterr().err
 
 
 @pytest.fixture

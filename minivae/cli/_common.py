@@ -74,12 +74,13 @@ def load(
     return model, config
 
 
-def load_data(model: Model, config: dict[str, Any]) -> Dataset:
-    """The data of the run, held-out splits as they were binarised there.
+def load_data(model: Model, config: dict[str, Any], run: str) -> Dataset:
+    """The data of the run in the folder ``run``, held-out splits as they were binarised there.
 
-    Raises  ValueError if the model is not of images of this size: somebody changed config.json.
+    Raises  ValueError if the data are not those that the run had, or if the model is not of images
+            of this size: somebody changed the file, or config.json.
     """
-    dataset = runs.load_data(config)
+    dataset = runs.load_data(config, run)
     D = model.architecture.n_features
     if dataset.test.x.shape[1] != D:
         raise ValueError(

@@ -111,7 +111,7 @@ def sample(
     """Draw images pixel by pixel, and write the picture or the array."""
     if args.draw:
         raise ValueError("--draw: a made has no means to show, its pixels are always drawn")
-    dataset = None if as_array else _common.load_data(model, config)
+    dataset = None if as_array else _common.load_data(model, config, args.run)
     if dataset is not None:
         _common.require_images(dataset, "--out FILE.npy writes an array")
     D = model.architecture.n_features

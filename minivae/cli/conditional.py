@@ -120,7 +120,7 @@ def extras(model: ConditionalVAE, config: dict[str, Any], dataset: Dataset) -> N
 def sample(args: argparse.Namespace, model: ConditionalVAE, config: dict[str, Any],
            path: Path) -> None:  # fmt: skip
     """`minivae sample RUN --label ...`, or without it the same style in all classes."""
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     known, as_array = told(model, dataset), path.suffix.lower() == ".npy"
     if not as_array:
         _common.require_images(dataset, "--out FILE.npy writes an array")

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from minivae import runs
-from minivae.cli import _common
+from minivae.cli import _common, _examples
 from minivae.cli.options import add_arguments as add_train_arguments
 from minivae.cli.options import complete
 from minivae.datasets import LOADERS, binarise
 from minivae.datasets.binarisation import SEEDS
 from minivae.evaluation import Estimate
-from minivae.lab.advice import CAUSES
-from minivae.lab.diagnose import Diagnosis, diagnose
+from minivae.lab.advice import CAUSES, HEALTHY, UNCLEAR
+from minivae.lab.diagnose import AUDIBLE, Diagnosis, diagnose
 from minivae.lab.evidence import LIMIT, finite
 from minivae.models import VAE
 
@@ -28,6 +28,8 @@ collapsed, or is healthy; why; and what to try, as a command line.
                     with the code of another image
   partly collapsed  latents that are not used could raise the held-out ELBO, or
                     latents are paid for and not heard
+  unclear           the held-out images are too few to tell
+  not trained       worse than a model without a code, and its bound still rises
   healthy           everything else: a latent that is silent because nothing it
                     could say is worth its nats is no disease
 
@@ -55,16 +57,19 @@ def run(args: argparse.Namespace) -> None:
     """Examine and print."""
     if args.json is not None and Path(args.json).exists():
         raise ValueError(f"{args.json} exists already: --json wants a new file")
+    if args.json is not None and not Path(args.json).parent.is_dir():
+        raise ValueError(f"--json {args.json}: there is no folder {Path(args.json).parent}")
     model, config = _common.load(args)
     if not isinstance(model, VAE):
         raise ValueError(f"{args.run}: an autoencoder has no posterior that could collapse")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     x, held = dataset.train.x[:LIMIT], np.concatenate([dataset.test.x, dataset.valid.x])
     if config["data"]["binarisation"] == "new":
         x = binarise(x, "fixed", np.random.default_rng(SEEDS["train"]))
     history = _history(Path(args.run), config)
+    unit = _examples.unit(dataset)
     found = diagnose(model, x, held, config.get("training"), history, args.seed)
-    print("\n".join(told(found, args.run, config, min(len(held), LIMIT))))
+    print("\n".join(told(found, args.run, config, min(len(held), LIMIT), unit)))
     if args.json is not None:
         runs.write_json(Path(args.json), as_json(found, advice(found, args.run, config)))
         print(f"wrote {args.json}")
@@ -75,17 +80,19 @@ def _history(folder: Path, config: dict[str, Any]) -> list[dict[str, float]] | N
     return runs.load_training(folder).history.rows if "training" in config else None
 
 
-def told(found: Diagnosis, run: str, config: dict[str, Any], n: int) -> list[str]:
+def told(
+    found: Diagnosis, run: str, config: dict[str, Any], n: int, unit: str = "image"
+) -> list[str]:
     """The verdict, the evidence and the advice, line by line."""
     kl, limit = found.surgery.kl, found.surgery.limit
     lines = [
         f"{run}: {found.sentence}",
-        f"evidence, in nats per image, {n:,} held-out images, +- the standard error",
+        f"evidence, in nats per {unit}, {n:,} held-out {unit}s, +- the standard error",
         _line("ELBO above that of no code", found.gain, "independent pixels"),
         _line("log p(x|z) above it", found.reconstruction_gain, "what the code explains"),
         _line("KL", kl, "what the code costs"),
         _line("mutual information", found.surgery.mutual_information, f"at most {limit:.2f}"),
-        _line("heard", found.heard.together, "fall of log p(x|z) with the code of another image"),
+        _line("heard", found.heard.together, f"fall of log p(x|z) with the code of another {unit}"),
         _line("worth of one more latent", found.spare.worth, "at KL weight 1" + _fitting(found)),
     ]
     if found.kl_weight != 1.0:
@@ -100,7 +107,20 @@ def told(found: Diagnosis, run: str, config: dict[str, Any], n: int) -> list[str
     lines += ["latents, by KL", *_latents(found)]
     lines += [f"note: {note}" for note in found.notes]
     command = advice(found, run, config)
-    return [*lines, f"try: {command}" if command else "try: nothing; no collapse to repair"]
+    return [*lines, f"try: {command or _nothing(found)}"]
+
+
+def _nothing(found: Diagnosis) -> str:
+    """What stands in place of a command line."""
+    if found.changes:
+        changed = ", ".join(f"{name} {value}" for name, value in found.changes.items())
+        return f"{changed}; the run does not say how it was trained"
+    if found.verdict == UNCLEAR:
+        return "more held-out examples"
+    if found.verdict == HEALTHY:
+        more = "; more epochs would raise the bound" if found.rising else ""
+        return f"nothing; no collapse to repair{more}"
+    return "nothing; no option would make a code pay"
 
 
 def _fitting(found: Diagnosis) -> str:
@@ -115,9 +135,11 @@ def _latents(found: Diagnosis, most: int = 20) -> list[str]:
     order = np.argsort(-found.usage.kl, kind="stable")
     lines = []
     for k in order[:most]:
-        state = "used" if found.used[k] else "silent" if found.silent[k] else "not heard"
         kl, kl_error = found.usage.kl[k], found.usage.kl_error[k]
         each, error = found.heard.each[k], found.heard.error[k]
+        state = "used" if found.used[k] else "silent" if found.silent[k] else "not heard"
+        if found.used[k] and each < AUDIBLE * kl:
+            state = "unclear"
         lines.append(f"  latent {k + 1:3}  KL {kl:6.3f} +- {kl_error:.3f}  "
                      f"heard {each:6.3f} +- {error:.3f}  {state}")  # fmt: skip
     if len(order) > most:
@@ -203,6 +225,7 @@ def as_json(found: Diagnosis, command: str | None) -> dict[str, Any]:
         "used": found.used.tolist(),
         "price_ratio": finite(found.priced.ratio),
         "kl_weight": found.kl_weight,
+        "still_rising": found.rising,
         "variance": found.variance,
         "fitting_variance": found.fitting,
         "notes": found.notes,

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     path = _common.destination(args, None, KINDS)
     if args.logvar and not isinstance(model, VAE):
         raise ValueError("--logvar: an autoencoder's code is a point, it has no variance")
-    dataset, part = _data(args.data, model, config)
+    dataset, part = _data(args, model, config)
     split = getattr(dataset, part)
     if len(split) == 0:
         raise ValueError(f"--data {args.data}: the run has no such examples")
@@ -91,10 +91,11 @@ def _numbers(model: VQVAE, dataset: Dataset, part: str, config: dict[str, Any], 
     _common.write(path, f"{names}\n{rows}\n".encode())
 
 
-def _data(name: str, model: Model, config: dict[str, Any]) -> tuple[Dataset, str]:
+def _data(args: argparse.Namespace, model: Model, config: dict[str, Any]) -> tuple[Dataset, str]:
     """The data that --data names, and the split of them that is meant."""
+    name = args.data
     if name in ("train", "valid", "test"):
-        return _common.load_data(model, config), name
+        return _common.load_data(model, config, args.run), name
     if not Path(name).exists():
         raise ValueError(f"--data: expected train, valid, test or a path, got {name}")
     try:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from minivae import runs
 from minivae.arrays import generator, standard_normal, to_numpy
 from minivae.cli import _common, autoregressive, conditional, quantised
 from minivae.datasets import Dataset, binarise
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
             f"got {args.samples} and {args.seed}"
         )
     model, config = _common.load(args, codes=False, told=True)
-    dataset = runs.load_data(config)
+    dataset = _common.load_data(model, config, args.run)
     x = dataset.test.x
     rng = generator(args.device, args.seed, 0, EVALUATION)
     D = model.architecture.n_features

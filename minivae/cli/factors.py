@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     """Encode the grid, print and draw what the latents say."""
     model, config = _common.load(args)
     path = _common.destination(args, "factors.png")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     if dataset.name not in GRIDS:
         known = " and ".join(GRIDS)
         raise ValueError(f"{dataset.name}: its factors are not known; only those of {known} are")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minivae.arrays import generator
-from minivae.cli import _common
+from minivae.cli import _common, _examples
 from minivae.datasets import Dataset
 from minivae.evaluation import Anatomy, Annealing, Estimate, Gaps, Refining, anatomy
 from minivae.models import VAE
@@ -63,16 +63,23 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("expected the run of a VAE, got an autoencoder: it has no bound to refine")
     _common.within("--steps", args.steps, 0, 100_000, "of refinement")
     _common.within("--samples", args.samples, 4, 1_000_000, "even")
+    if args.samples % 2:
+        raise ValueError(f"expected an even --samples, got {args.samples}")
+    _common.within("--chains", args.chains, 1, 100_000, "of annealing")
+    _common.within("--temperatures", args.temperatures, 1, 1_000_000, "of annealing")
     annealing = Annealing(args.chains, args.temperatures, n_leapfrog=5, start="encoder")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
+    unit = _examples.unit(dataset)
     n = min(256, len(dataset.test)) if args.examples is None else args.examples
-    _common.within("--examples", n, 1, len(dataset.test), f"test images of {dataset.name}")
+    _common.within("--examples", n, 1, len(dataset.test), f"test {unit}s of {dataset.name}")
     rng = generator(args.device, args.seed, 0, GAP)
     refining = Refining(args.steps)
     x = dataset.test.x[:n]
     found = anatomy(model, x, rng, refining, args.samples, annealing, progress=_say)
-    print(f"{args.run}: {n:,} test images of {dataset.name}; nats per image, with standard errors")
-    _table(found, annealing)
+    print(
+        f"{args.run}: {n:,} test {unit}s of {dataset.name}; nats per {unit}, with standard errors"
+    )
+    _table(found, annealing, unit)
     short = found.gaps.full_approximation.over_examples()
     if found.method == "annealing" and short.mean < 0.0:
         print(f"  log p(x) came out {-short.mean:.2f} below a bound on it: it and the "
@@ -88,7 +95,7 @@ def _say(stage: str) -> None:
         print(f"  {stage} ...", file=sys.stderr, flush=True)
 
 
-def _table(found: Anatomy, annealing: Annealing) -> None:
+def _table(found: Anatomy, annealing: Annealing, unit: str) -> None:
     """log p(x), the bounds, the gaps."""
     gaps = found.gaps
     if found.method == "quadrature":
@@ -98,7 +105,7 @@ def _table(found: Anatomy, annealing: Annealing) -> None:
     moved = f"{found.diagonal.marks[-1]} steps; {found.diagonal.moved.mean():.0%} of them gained"
     for name, values, remark in (
         ("log p(x)", gaps.log_evidence, how),
-        ("ELBO, a full covariance", gaps.full, "refined for each image"),
+        ("ELBO, a full covariance", gaps.full, f"refined for each {unit}"),
         ("ELBO, its own diagonal q", gaps.refined, moved),
         ("ELBO, the encoder's q", gaps.elbo, ""),
         ("gap", gaps.gap, ""),
@@ -135,13 +142,13 @@ def _classes(gaps: Gaps, labels: np.ndarray, dataset: Dataset, beside: Path) -> 
 
     classes = gaps.by_class(labels)
     names = [dataset.class_names[c] if dataset.class_names else str(c) for c in classes]
-    print(f"  {'class':10} {'images':>6} {'amortisation':>18} {'approximation':>19} "
-          f"{'full covariance':>19}")  # fmt: skip
+    print(f"  {'class':10} {_examples.unit(dataset) + 's':>8} {'amortisation':>18} "
+          f"{'approximation':>19} {'full covariance':>19}")  # fmt: skip
     parts: list[list[Any]] = []
     for name, part in zip(names, classes.values(), strict=True):
         three = part.amortisation, part.approximation, part.full_approximation
         columns = " ".join(_number(each.over_examples(), 9) for each in three)
-        print(f"  {name:10} {len(part):6} {columns}".rstrip())
+        print(f"  {name:10} {len(part):8} {columns}".rstrip())
         pieces = part.full_approximation, part.covariance, part.amortisation
         spread = part.gap.over_examples().standard_error
         parts.append([*(piece.value.mean() for piece in pieces), spread])

@@ -71,7 +71,12 @@ def run(args: argparse.Namespace) -> None:
     model, config = _common.load(args)
     path = _common.destination(args, "holes.png")
     _common.within("--permutations", args.permutations, 1, 100_000, "of the test")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
+    if len(dataset.test) < 2:
+        raise ValueError(
+            f"{dataset.name}: expected at least 2 test examples, whose codes are compared with "
+            f"draws, got {len(dataset.test)}"
+        )
     x, _ = _examples.training_examples(dataset, config, args.examples)
     _common.within("--components", args.components, 1, len(x), "at most one for each code")
     train, test = walks.codes(model, x), walks.codes(model, dataset.test.x)

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     moving = path.suffix.lower() == ".gif"
     steps = args.steps if args.steps is not None else 25 if moving else 9
     t = walks.times(_common.within("--steps", steps, 2, MOST, "ends included"))
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     _common.require_images(dataset, "`minivae encode` writes their codes")
     codes = walks.codes(model, dataset.test.x)
     pairs, ways = _pairs(args, len(codes.mu)), _ways(args, model.architecture.latent)

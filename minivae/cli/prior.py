@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     path = Path(args.run, quantised.PRIOR)
     if path.exists() and not args.force:
         raise ValueError(f"{path} exists already: --force replaces it")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     n_codes = model.architecture.n_codes
     codes = codes_of(model, quantised.training_images(dataset, config))
     held_out = codes_of(model, dataset.valid.x) if len(dataset.valid) else None

@@ -1,6 +1,7 @@
 """`minivae probe RUN`: what the codes are good for, when labels ask and when bytes count."""
 
 import argparse
+import math
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from minivae.datasets import Dataset
 from minivae.evaluation import (
     PCA,
     Compressed,
+    Estimate,
     adjusted_rand,
     compression_curve,
     k_means,
@@ -65,8 +67,11 @@ def run(args: argparse.Namespace) -> None:
     """Probe, compress, print and draw."""
     model, config = _common.load(args)
     path = _common.destination(args, "probe.png")
-    dataset = _common.load_data(model, config)
+    if not 0.0 <= args.decay < math.inf:
+        raise ValueError(f"expected --decay of at least 0 and finite, got {args.decay}")
+    dataset = _common.load_data(model, config, args.run)
     x, y = _examples.training_examples(dataset, config, args.examples)
+    _common.within("--neighbours", args.neighbours, 1, len(x), "training examples")
     test, K = dataset.test, model.architecture.latent
     pca = PCA.fit(x, _common.within("latents", K, 1, min(x.shape), "principal components"))
     mu, held = walks.codes(model, x).mu, walks.codes(model, test.x).mu
@@ -116,7 +121,7 @@ def _labels(
         clusters = k_means(z, n_classes, rng)
         found = clusters.nearest(held)
         add("k-means", purity(clusters.labels, y, found, test_y))
-        add("  adjusted Rand", adjusted_rand(found, test_y))
+        add("  adjusted Rand", adjusted_rand(found, test_y) if len(test_y) > 2 else "-")
     print(" " * 20 + "".join(f"{name:>18}" for name in views))
     for name, cells in rows.items():
         print(f"  {name:18}" + "".join(f"{cell:>18}" for cell in cells))
@@ -127,10 +132,16 @@ def _bytes(curves: dict[str, list[Compressed]], dataset: Dataset) -> None:
     unit, D = _examples.unit(dataset), dataset.test.x.shape[1]
     print(f"  compression of {len(dataset.test):,} test {unit}s of {D} numbers, bytes per {unit}:")
     print(f"    {'':6}{'step':>8}{'written':>10}{'bits/dim':>10}{'entropy':>16}"
-          f"{'squared error':>22}")  # fmt: skip
+          f"  {'squared error':>22}")  # fmt: skip
     for name, points in curves.items():
         for p in points:
-            error = f"{p.error.mean:.5f} +- {p.error.standard_error:.5f}"
+            error, entropy = _number(p.error, ".5g"), _number(p.entropy, ".2f")
             bits = 8.0 * p.bytes / D
-            print(f"    {name:6}{p.step:8.3g}{p.bytes:10.2f}{bits:10.4f}{p.entropy!s:>16}"
-                  f"{error:>22}")  # fmt: skip
+            print(f"    {name:6}{p.step:8.3g}{p.bytes:10.2f}{bits:10.4f}{entropy:>16}"
+                  f"  {error:>22}")  # fmt: skip
+
+
+def _number(value: Estimate, form: str) -> str:
+    """The mean, and its error unless one example is all there is."""
+    error = "" if math.isnan(value.standard_error) else f" +- {value.standard_error:{form}}"
+    return f"{value.mean:{form}}{error}"

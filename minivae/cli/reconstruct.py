@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     """Reconstruct, print, draw."""
     model, config = _common.load(args)
     path = _common.destination(args, "reconstruct.png")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     x = dataset.test.x
     n = min(48, len(x)) if args.n is None else args.n
     _common.within("--n", n, 1, len(x), f"test images of {dataset.name}")

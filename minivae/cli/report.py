@@ -144,11 +144,11 @@ def run(args: argparse.Namespace) -> None:
     """Ask every question, and write the page."""
     path = _destination(args)
     model, config = _common.load(args)
-    sections = _drawn(Path(args.run))
+    sections, n = _drawn(Path(args.run)), _tests(model, config, args.run)
     with tqdm(QUESTIONS, unit="question", disable=None, leave=False) as bar:
         for question in bar:
             bar.set_description(question.name)
-            sections.append(_answer(question, args))
+            sections.append(_answer(question, args, n))
     summary = _summary(Path(args.run), model, config)
     _common.write(path, page(f"{Path(args.run).resolve().name}", summary, sections).encode())
 
@@ -159,9 +159,30 @@ def _destination(args: argparse.Namespace) -> Path:
     return _common.destination(args, None, (".html", ".htm"))
 
 
-def _answer(question: Question, args: argparse.Namespace) -> Section:
-    """What the command says about this run; or, in a line, why it says nothing."""
-    options = [*(question.quick if args.quick else question.options), "--device", args.device]
+def _fitting(options: Sequence[str], n: int | None) -> list[str]:
+    """The options, with no more --examples than the run has test examples."""
+    words = list(options)
+    if "--examples" in words and n is not None:
+        at = words.index("--examples") + 1
+        words[at] = str(min(int(words[at]), n))
+    return words
+
+
+def _tests(model: Any, config: dict[str, Any], run: str) -> int | None:
+    """How many test examples the run has; None where its data are not to be had."""
+    try:
+        return len(_common.load_data(model, config, run).test)
+    except ValueError:
+        return None
+
+
+def _answer(question: Question, args: argparse.Namespace, n: int | None) -> Section:
+    """What the command says about this run; or, in a line, why it says nothing.
+
+    n  test examples of the run, if that is known.
+    """
+    options = _fitting(question.quick if args.quick else question.options, n)
+    options += ["--device", args.device]
     if args.checkpoint is not None:
         options += ["--checkpoint", args.checkpoint]
     parser = argparse.ArgumentParser()

@@ -36,9 +36,7 @@ def resume(args: argparse.Namespace) -> None:
         if training.state != "training" and _is_done(asked, training.history):
             print(f"{folder} {training.state} after {done} epochs: there is nothing to resume")
             return
-        dataset = runs.load_data(training.config)
-        if dataset.sha256 != card["data_sha256"]:
-            raise ValueError(f"{folder}: the data are not those it began with (SHA-256)")
+        dataset = runs.load_data(training.config, folder)
         session.check(training.config, dataset)
         if args.epochs is not None and _stretched(asked):
             print(f"minivae: note: the schedules are those of {args.epochs} epochs from here on",

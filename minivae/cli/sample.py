@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         return
     # An array of a VAE's images needs no data, not even their shape.
     needed = not (as_array and isinstance(model, VAE))
-    dataset = _common.load_data(model, config) if needed else None
+    dataset = _common.load_data(model, config, args.run) if needed else None
     if dataset is not None and not as_array:
         _common.require_images(dataset, "--out FILE.npy writes an array")
     origin = _origin(model, args.temperature)

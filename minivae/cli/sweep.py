@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minivae import runs
-from minivae.cli import options, train
+from minivae.cli import _examples, options, train
 from minivae.datasets import LOADERS
 from minivae.lab import frontier
 from minivae.lab.sweep import Trial, plan, shown, train_all
@@ -30,8 +30,9 @@ EXAMPLES = """examples:
       the embedded digits, black and white, two latents
   minivae sweep --kl-weight 0.5 1 2 4 8 --latent 20 --epochs 100
       with latents to spare
-  minivae sweep --hidden --likelihood gaussian --variance fixed --sigma 0.2236 --latent 30
-      linear VAEs on Shannon's curve
+  minivae sweep --hidden --likelihood gaussian --variance fixed --sigma 0.2236 \\
+      --kl-weight 1 2 4 8 --latent 20
+      linear VAEs on Shannon's curve, with a latent for each direction that pays
   minivae sweep --resume runs/digits-sweep-1 --kl-weight 30
       go on with a sweep that was stopped, and add a point
 """
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"expected --jobs of at least 1, got {args.jobs}")
     folder, asked = _begin(args) if args.resume is None else _go_on(args)
     trials = plan(folder, asked["kl_weights"])
+    _check_trials(trials, asked)
     with runs.claimed(folder):
         runs.write_sealed(folder / "sweep.json", asked)
         jobs = args.jobs or asked["jobs"] or min(_cores(), len(trials))
@@ -66,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped; to go on: minivae sweep --resume {folder}") from None
         good = [trial for trial in trials if trial.kl_weight not in failed]
+        _check_trials(good, asked)
         if good:
             _show(folder, good)
     for weight, why in failed.items():
@@ -89,7 +92,7 @@ def _begin(args: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
     first = argparse.Namespace(**{**vars(args), "kl_weight": weights[0], "resume": None})
     dataset, _, _, config = train.prepare(first)
     if not len(dataset.test):
-        raise ValueError(f"{dataset.name}: no test images to measure on")
+        raise ValueError(f"{dataset.name}: no test examples to measure on")
     name = args.data if args.data in LOADERS else Path(args.data).resolve().stem
     return _folder(args.out, f"{name}-sweep"), {
         "kl_weights": sorted(map(float, weights)),
@@ -132,7 +135,33 @@ def _go_on(args: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
     asked = runs.read_sealed(folder / "sweep.json")
     asked.pop("format")
     asked["kl_weights"] = sorted({*asked["kl_weights"], *map(float, args.kl_weight or ())})
+    _check_data(folder, asked)
     return folder, asked
+
+
+def _check_data(folder: Path, asked: dict[str, Any]) -> None:
+    """The data that the options name now are those that the sweep began with.
+
+    Raises  ValueError, one line, if they are not: points of two data sets make no curve.
+    """
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    said = parser.parse_args(asked["options"])
+    options.complete(said)
+    if train.load_data(said).sha256 != asked["data_sha256"]:
+        raise ValueError(
+            f"{folder}: the data are not those it began with (SHA-256): {said.data} was changed "
+            "since; a new sweep is needed"
+        )
+
+
+def _check_trials(trials: list[Trial], asked: dict[str, Any]) -> None:
+    """Those that were begun were begun on the data of the sweep."""
+    for trial in trials:
+        if not (trial.folder / "card.json").exists():
+            continue
+        if runs.read_card(trial.folder)["data_sha256"] != asked["data_sha256"]:
+            raise ValueError(f"{trial.folder}: it was trained on other data than the sweep's")
 
 
 def _train(trials: list[Trial], asked: dict[str, Any], jobs: int) -> dict[float, str]:
@@ -156,8 +185,11 @@ def _show(folder: Path, trials: list[Trial]) -> None:
 
     points = [frontier.measure(trial) for trial in
               tqdm(trials, desc="measuring", unit="run", disable=None, leave=False)]  # fmt: skip
-    print(f"{points[0].n:,} test images, each mean with its standard error")
+    unit = _examples.unit(runs.load_data(runs.load_run(trials[0].folder)[1]))
+    print(f"{points[0].n:,} test {unit}s, each mean with its standard error")
     print(frontier.table(points))
+    print("hull: the corners of the lower convex hull; at its own KL weight, a point may be behind "
+          "another's D + beta R")  # fmt: skip
     print("A sweep finds the lower convex hull only: no KL weight leads to a point above it.")
     if points[0].likelihood != "bernoulli":
         print("Densities: distortion and ELBO compare with others of the same data only.")
@@ -166,7 +198,7 @@ def _show(folder: Path, trials: list[Trial]) -> None:
         values = frontier.eigenvalues(trials[0])
         linear = [(p.linear.got.rate, p.linear.got.distortion) for p in points if p.linear]
         value["shannon"] = {"eigenvalues": values.tolist()}
-        print("\non the training images, beside Shannon's curve of their covariance")
+        print(f"\non the training {unit}s, beside Shannon's curve of their covariance")
         print(frontier.linear_table(points, values))
     runs.write_json(folder / "results.json", value)
     figure = plots.rate_distortion(

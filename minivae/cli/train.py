@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 def prepare(args: argparse.Namespace) -> tuple[Dataset, Model, Optimizer, dict[str, Any]]:
     """What a training begins with; it raises ValueError for what cannot be trained."""
     complete(args)
-    dataset = _data(args)
+    dataset = load_data(args)
     model = _model(args, dataset)
     optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
     config["training"]["optimizer"] = optimizer.settings()
@@ -89,7 +89,8 @@ def _note_scale(dataset: Dataset, likelihood: str) -> None:
               "numbers of about unit size: scale them", file=sys.stderr)  # fmt: skip
 
 
-def _data(args: argparse.Namespace) -> Dataset:
+def load_data(args: argparse.Namespace) -> Dataset:
+    """The data that the options name, split and binarised."""
     dataset = load(args.data)
     if args.validation is not None:
         dataset = dataset.with_validation(args.validation)

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     values, K = SPACINGS[spacing](steps, args.limit), model.architecture.latent
     n = min(K, 20) if args.latents is None else args.latents
     _common.within("--latents", n, 1, min(K, MOST), "latents of the run")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     _common.require_images(dataset, "`minivae encode` writes their codes")
     _common.within("--image", args.image, 0, len(dataset.test) - 1, "test images")
     codes = walks.codes(model, dataset.test.x)

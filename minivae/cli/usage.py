@@ -4,7 +4,7 @@ import argparse
 import math
 
 from minivae.arrays import generator
-from minivae.cli import _common
+from minivae.cli import _common, _examples
 from minivae.evaluation import Surgery, Usage, exact_surgery, latent_usage, surgery
 from minivae.models import VAE
 
@@ -44,22 +44,24 @@ def run(args: argparse.Namespace) -> None:
     path = _common.destination(args, "usage.png")
     if not isinstance(model, VAE):
         raise ValueError(f"{args.run}: expected a VAE, got an autoencoder: it has no KL")
-    dataset = _common.load_data(model, config)
+    dataset = _common.load_data(model, config, args.run)
     x = dataset.test.x[:]
     usage = latent_usage(model, x)
-    print(f"{args.run}: {len(x):,} test images of {dataset.name}")
-    _table(usage)
-    _report(surgery(model, x, generator(args.device, args.seed, 0, SURGERY), args.samples))
+    unit = _examples.unit(dataset)
+    print(f"{args.run}: {len(x):,} test {unit}s of {dataset.name}")
+    _table(usage, unit)
+    rng = generator(args.device, args.seed, 0, SURGERY)
+    _report(surgery(model, x, rng, args.samples), unit)
     if model.architecture.latent <= 2 and len(x) <= LARGEST:
         _integrals(model, x)
     from minivae import plots
 
-    _common.write_picture(path, plots.latent_use(usage, "nats per image"))
+    _common.write_picture(path, plots.latent_use(usage, f"nats per {unit}"))
 
 
-def _table(usage: Usage) -> None:
+def _table(usage: Usage, unit: str) -> None:
     """A line for each latent, the largest KL first."""
-    print("  latent   KL [nats per image]      variance   active by variance, by KL")
+    print(f"  latent   {f'KL [nats per {unit}]':25}variance   active by variance, by KL")
     words = {True: "yes", False: "no"}
     active, by_kl = usage.active(), usage.active_by_kl()
     for k in (-usage.kl).argsort():
@@ -69,16 +71,16 @@ def _table(usage: Usage) -> None:
     print(f"  active: {active.sum()} of {len(active)} by variance, {by_kl.sum()} by KL")
 
 
-def _report(found: Surgery) -> None:
+def _report(found: Surgery, unit: str) -> None:
     for name, e in (
         ("KL", found.kl),
         ("I(x; z)", found.mutual_information),
         ("KL(q(z) || p(z))", found.marginal_kl),
     ):
         error = "" if math.isnan(e.standard_error) else f" +- {e.standard_error:.4f}"
-        print(f"  {name:17}{e.mean:9.4f}{error} nats per image")
+        print(f"  {name:17}{e.mean:9.4f}{error} nats per {unit}")
     noise = "" if math.isnan(found.noise) else f"; the draws alone leave {found.noise:.4f}"
-    print(f"  ln N = {found.limit:.4f}, the largest information of {found.n_examples:,} images; "
+    print(f"  ln N = {found.limit:.4f}, the largest information of {found.n_examples:,} {unit}s; "
           f"S = {found.n_samples}{noise}")  # fmt: skip
 
 

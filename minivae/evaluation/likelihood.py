@@ -51,6 +51,8 @@ class Estimate:
         return self.mean / (D * math.log(2.0))
 
     def __str__(self) -> str:
+        if math.isnan(self.standard_error):
+            return f"{self.mean:.2f}"
         return f"{self.mean:.2f} +- {self.standard_error:.2f}"
 
 

@@ -182,9 +182,10 @@ class Setting:
         for name in ("latent", "epochs", "batch_size", "looks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
-        if not (0.0 < self.learning_rate < math.inf and self.seed >= 0):
-            got = f"{self.learning_rate} and {self.seed}"
-            raise ValueError(f"expected a positive learning_rate, a seed of at least 0, got {got}")
+        if self.seed < 0:
+            raise ValueError(f"expected a seed of at least 0, got {self.seed}")
+        if not 0.0 < self.learning_rate < math.inf:
+            raise ValueError(f"expected a positive learning_rate, got {self.learning_rate}")
 
 
 def experiment(cause: str, cure: str, data: Dataset, setting: Setting | None = None) -> Result:

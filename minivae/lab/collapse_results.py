@@ -81,7 +81,7 @@ def table(results: Iterable[Result]) -> list[str]:
     lines += [
         "nats per held-out image, +- the standard error; active: latents whose posterior mean has",
         "a variance above 0.01; information: I(x; z), at most ln N; heard: the fall of log p(x|z)",
-        "when every image gets the code of another",
+        "when every image gets the code of another; alive or cured: heard for more than the KL",
     ]
     if not all(r.is_bound for r in results):
         lines.append(
@@ -97,6 +97,8 @@ def verdict(result: Result, results: Iterable[Result]) -> str:
     if result.cure == "none":
         return "alive" if alive else "collapsed"
     if not alive:
+        if result.heard.mean > max(0.1, 3.0 * result.heard.standard_error):
+            return "heard for less than it costs"
         bought = result.last.kl.sum() > 0.5
         return "no help: KL not heard" if bought else "no help"
     pair = (r for r in results if (r.cause, r.cure) == (result.cause, "none"))

@@ -9,6 +9,11 @@
 and not heard.  A latent that is silent because nothing it could say is worth its nats is at the
 optimum: more latents than the data have use for is no disease.
 
+*Unclear*: with so few held-out images the fall may be nothing, and it may be much.
+
+*Not trained to the end*: the code is heard, but the model is worse than one without a code, and its
+bound was still rising.  What its latents will do nobody knows.
+
 *Healthy*: everything else.
 
 Which latents could raise the ELBO is measured, by `spare_latent`.  The same measurement at another
@@ -38,6 +43,9 @@ from minivae.lab.advice import (
     COLLAPSED,
     HEALTHY,
     PARTLY,
+    UNCLEAR,
+    UNFINISHED,
+    WORTH,
     changes,
     missed,
     notes,
@@ -68,8 +76,8 @@ SILENT = 0.01
 class Diagnosis:
     """A verdict and what it rests on.  All numbers in nats per held-out example.
 
-    verdict   COLLAPSED, PARTLY or HEALTHY
-    cause     a key of `CAUSES`, or None where healthy
+    verdict   COLLAPSED, PARTLY, UNCLEAR, UNFINISHED or HEALTHY
+    cause     a key of `CAUSES`, or None where healthy or unclear
     sentence  the verdict, and why
     changes   options of `minivae train` to try, by name; empty if there is nothing to repair
     used, silent, unheard   (K,) bool, one of them for each latent: it is used; it says nothing; it
@@ -77,6 +85,7 @@ class Diagnosis:
     gain      ELBO - log p(x) of the best model without a code
     spare     one more latent, with weight 1 and the variance that fits
     priced    the same at the weight and the variance of the training
+    rising    the history says that the bound was still rising when the training ended
     variance, fitting   sigma^2 of a Gaussian decoder, and the mean squared error; None for others
     """
 
@@ -97,6 +106,7 @@ class Diagnosis:
     kl_weight: float
     variance: float | None
     fitting: float | None
+    rising: bool
     notes: list[str] = field(default_factory=list)
 
 
@@ -122,11 +132,16 @@ def diagnose(
     if len(train_x) < 2 or len(held_x) < 2:
         got = f"{len(train_x)} and {len(held_x)}"
         raise ValueError(f"expected at least 2 examples to train on and 2 held out, got {got}")
-    asked = dict(training or {})
+    asked = {"variance": model.architecture.variance, **(training or {})}
     train, held = drawn(model, train_x), drawn(model, held_x)
     case = _examine(model, train, held, asked, seed)
+    case["rising"] = bool(history and still_rising(history))
     verdict = _verdict(case, asked)
-    cause = None if verdict == HEALTHY else _cause(model, train, held, case, history)
+    cause = None
+    if verdict in (COLLAPSED, PARTLY):
+        cause = _cause(model, train, held, case, history)
+    elif verdict == UNFINISHED:
+        cause = "brief"
     case["notes"] = notes(case, verdict, asked)
     told = sentence(verdict, cause, case)
     return Diagnosis(verdict, cause, told, changes(cause, asked), **case)
@@ -148,7 +163,9 @@ def _examine(
     if isinstance(held.pixels, Gaussian) and fitting is not None:
         variance = float(np.exp(held.pixels.logvar).mean())
     silent = use.kl < SILENT
-    unheard = ~silent & (listening.each < AUDIBLE * use.kl)
+    # Few examples, or densities with wide tails: then a latent may seem unheard by chance.
+    sure = listening.each + 3.0 * listening.error < np.maximum(use.kl, WORTH)
+    unheard = ~silent & (listening.each < AUDIBLE * use.kl) & sure
     return {
         "usage": use,
         "surgery": surgery(model, x, generator("cpu", seed, 1, CODES)),
@@ -172,14 +189,22 @@ def _spare(train: Drawn, held: Drawn, beta: float, variance: float | None) -> Sp
 
 
 def _verdict(case: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    together, used = case["heard"].together, case["used"]
-    if not used.any() or together.mean <= max(SILENT, 3.0 * together.standard_error):
+    together, kl, used = case["heard"].together, case["surgery"].kl.mean, case["used"]
+    doubt = 3.0 * together.standard_error
+    # A code that pays is heard for its KL at least; this one for less than half of it, for sure.
+    little = together.mean + doubt <= max(WORTH, 0.5 * kl)
+    if case["silent"].all() or (little and not used.any()):
         return COLLAPSED
+    if together.mean <= max(SILENT, doubt):  # it may be nothing
+        return COLLAPSED if little else UNCLEAR
     # Below the floor of the free bits a KL costs nothing, heard or not.
     free = 1.5 * float(asked.get("free_bits", 0.0))
     if (case["unheard"] & (case["usage"].kl > max(free, 0.1))).any():
         return PARTLY
-    return PARTLY if not used.all() and missed(case["spare"]) else HEALTHY
+    if not used.all() and missed(case["spare"]):
+        return PARTLY
+    worse = case["gain"].mean < -3.0 * case["gain"].standard_error
+    return UNFINISHED if worse and case["rising"] else HEALTHY
 
 
 def _cause(
@@ -189,16 +214,19 @@ def _cause(
     case: Mapping[str, Any],
     history: Sequence[Mapping[str, float]] | None,
 ) -> str:
-    """The cause that the evidence speaks for, the first of `CAUSES` that fits."""
+    """The cause that the evidence speaks for, the first of `CAUSES` that fits.
+
+    That a latent is paid for and not heard is a symptom: of weights that are zero, but as well of a
+    training that has hardly begun, or of a variance beside which no code counts.  So those are
+    asked for first.
+    """
     if history is not None and not history:
         return "untrained"
     deaf, unheard = deaf_to(model), case["unheard"] & (case["usage"].kl > 0.1)
     if (unheard & deaf).any() or (missed(case["priced"]) and deaf.all()):
         return "decoder"
-    if history and still_rising(history) and missed(case["priced"]):
+    if case["rising"] and (missed(case["priced"]) or unheard.any()):
         return "brief"
-    if unheard.any():
-        return "decoder"
     if missed(case["priced"]):
         return "stuck"
     beta, fitting = case["kl_weight"], case["fitting"]
@@ -206,7 +234,9 @@ def _cause(
         return "kl-weight"
     if fitting is not None and missed(_spare(train, held, beta, fitting)):
         return "variance"
-    return "both" if missed(case["spare"]) else "nothing"
+    if missed(case["spare"]):
+        return "both"
+    return "decoder" if unheard.any() else "nothing"
 
 
 def still_rising(history: Sequence[Mapping[str, float]], by: float = 0.25) -> bool:

@@ -30,6 +30,9 @@ Pixels = Bernoulli | ContinuousBernoulli | Gaussian
 LIMIT = 1_000
 """Examples of each kind that the measurements look at, at most: the first."""
 
+FREE = 1e-9
+"""A KL weight that is as good as none: what stands for 0 where the formulas divide by it."""
+
 CODES, SHUFFLES = 30, 31
 """Purposes of generators: the draws of codes, and whose code an example gets."""
 
@@ -190,20 +193,25 @@ def spare_latent(train: Drawn, held: Drawn, kl_weight: float = 1.0) -> Spare:
     q(z_new|x) above: a true rise of a bound of a true model, so this is the least that is missing.
     A curved use might be worth more: a worth of 0 proves nothing about curves.
 
+    At weight 0 a message costs nothing, and every line pays: the ratio is infinite.  The best
+    q(z_new|x) has no width then; its limit is taken, at a weight of `FREE`.
+
     Unit    nats per example.
     Source  Lucas and others (2019), for the linear VAE; the second order in the score is ours.
     """
+    beta = max(kl_weight, FREE)
     score, precision = train.score(), train.precision()
     h = precision.mean(axis=0)
     damped = h + 0.1 * h.mean()  # a pixel that never changes has almost no precision
     u = _top(score / np.sqrt(damped)) / np.sqrt(damped)
     u = u / math.sqrt(float(u @ u))
     cost = float((precision @ (u * u)).mean())
-    ratio = float(((score @ u) ** 2).mean()) / (kl_weight * cost)
-    best = math.sqrt(kl_weight * max(ratio - 1.0, 1e-6) / cost)
+    ratio = float(((score @ u) ** 2).mean()) / (beta * cost)
+    best = math.sqrt(beta * max(ratio - 1.0, 1e-6) / cost)
     lengths = [best * share for share in (0.25, 0.5, 1.0)]
-    c = max(lengths, key=lambda c: float(_rise(train, u, c, kl_weight).mean()))
-    return Spare(Estimate.of(_rise(held, u, c, kl_weight)), ratio, u)
+    c = max(lengths, key=lambda c: float(_rise(train, u, c, beta).mean()))
+    worth = Estimate.of(_rise(held, u, c, beta))
+    return Spare(worth, ratio if kl_weight > 0.0 else math.inf, u)
 
 
 def _rise(data: Drawn, u: np.ndarray, c: float, beta: float) -> np.ndarray:

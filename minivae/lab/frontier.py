@@ -70,7 +70,7 @@ def measure(trial: Trial, samples: int = SAMPLES, seed: int = 0) -> Measured:
     model, config = runs.load_run(trial.folder)
     if not isinstance(model, VAE):
         raise ValueError(f"{trial.folder}: expected a VAE, which has a rate")
-    dataset = runs.load_data(config)
+    dataset = runs.load_data(config, trial.folder)
     x = dataset.test.x
     point = rate_distortion(model, x, generator("cpu", seed, 0, RATE), samples)
     a = model.architecture
@@ -99,7 +99,9 @@ def eigenvalues(trial: Trial) -> np.ndarray:
     Raises  ValueError for a damaged run or data that are not there.
     """
     _, config = runs.load_run(trial.folder)
-    return to_numpy(exact.Spectrum.of(np.asarray(runs.load_data(config).train.x)).eigenvalues)
+    return to_numpy(
+        exact.Spectrum.of(np.asarray(runs.load_data(config, trial.folder).train.x)).eigenvalues
+    )
 
 
 def hull(points: Sequence[Measured]) -> list[int]:
@@ -120,9 +122,9 @@ def table(points: Sequence[Measured]) -> str:
     for i, (p, regret) in enumerate(zip(points, lost, strict=True)):
         bits = p.point.bits_per_dimension
         mark = "corner" if i in corners else ""
-        if regret > 0.0:
+        if regret >= 0.005:  # what does not round to 0.00
             best = min(range(len(points)), key=lambda j: D[j] + p.kl_weight * R[j])
-            mark += f" {regret:.2f} behind {shown(points[best].kl_weight)}"
+            mark += f" {regret:.2f} nats behind {shown(points[best].kl_weight)}"
         rows.append((
             shown(p.kl_weight), _with_error(p.point.rate), _with_error(p.point.distortion),
             _with_error(p.point.elbo), str(int(p.usage.active().sum())),

@@ -159,9 +159,9 @@ def prune_run(
     """
     model, config = runs.load_run(folder, device, checkpoint)
     if not isinstance(model, VAE):
-        why = "its latents are not pruned" if model.conditional else "it has no KL and no prior"
+        why = "it is told a condition" if model.conditional else "it has no KL and no prior"
         raise ValueError(f"{folder}: expected a VAE, got {config['model']}: {why}")
-    dataset = runs.load_data(config)
+    dataset = runs.load_data(config, folder)
     x = training_examples(dataset, config)
     usage, at = latent_usage(model, x), to_numpy(posteriors(model, x).mu).mean(axis=0)
     keep = usage.active(threshold) if rule == "variance" else usage.active_by_kl(threshold)

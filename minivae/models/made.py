@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minivae import objectives
 from minivae.arrays import (
     Array,
     Device,
@@ -30,6 +29,7 @@ from minivae.arrays import (
 )
 from minivae.distributions import Bernoulli, Categorical
 from minivae.layers import ACTIVATIONS
+from minivae.models import ordered
 from minivae.models.base import Model
 from minivae.models.masks import Autoregressive, hidden_degrees, positions
 from minivae.models.networks import smoothed_mean
@@ -171,15 +171,15 @@ class MADE(Model):
 
     def objective(  # type: ignore[override]  # no options: there is nothing to weigh
         self, x: Array, rng: Any = None, gradient: bool = True
-    ) -> objectives.LogLikelihood:
+    ) -> ordered.LogLikelihood:
         """log p(x) of x (B, M); with a gradient, that of one mask, drawn by ``rng``."""
         x = self.array(x)
         if not gradient:
             log_px = self.log_prob(x)
-            return objectives.LogLikelihood(log_px, -namespace(x).mean(log_px))
+            return ordered.LogLikelihood(log_px, -namespace(x).mean(log_px))
         n_masks = self.architecture.n_masks
         self.network.choose(0 if n_masks == 1 else int(rng.integers(n_masks)))
-        return objectives.autoregressive(self, x)
+        return ordered.autoregressive(self, x)
 
     def log_prob(self, x: Array) -> Array:
         """log p(x) of x (N, M), exactly: (N,), in nats."""
@@ -189,7 +189,7 @@ class MADE(Model):
             masks = []
             for t in range(self.architecture.n_masks):
                 self.network.choose(t)
-                result = objectives.autoregressive(self, rows, gradient=False)
+                result = ordered.autoregressive(self, rows, gradient=False)
                 masks.append(result.log_px)
             found.append(log_mean_exp(namespace(rows).stack(masks), axis=0))
         return joined(found)

@@ -123,15 +123,27 @@ def make_optimizer(settings: Mapping[str, Any]) -> Optimizer:
     return OPTIMIZERS[settings["name"]](**constants)
 
 
-def load_data(config: Mapping[str, Any]) -> Dataset:
-    """The data of a run as it used them: split and binarised in the same way."""
+def load_data(config: Mapping[str, Any], folder: str | Path | None = None) -> Dataset:
+    """The data of a run as it used them: split and binarised in the same way.
+
+    folder  of the run; its card says what the data were.  A model that was saved without a card, or
+            no folder: whatever stands under that name now.
+    Raises  ValueError, one line, where the data of the card were others (SHA-256).
+    """
     if "data" not in config:
         raise ValueError("the run's config.json does not say which data it had")
     data = config["data"]
     dataset = load(data["name"])
     if data["validation"] is not None:
         dataset = dataset.with_validation(data["validation"])
-    return binarise_splits(dataset, data["binarisation"])
+    dataset = binarise_splits(dataset, data["binarisation"])
+    carded = folder is not None and Path(folder, "card.json").exists()
+    if carded and dataset.sha256 != read_card(Path(str(folder)))["data_sha256"]:
+        raise ValueError(
+            f"{folder}: the data are not those it began with (SHA-256): {data['name']} was changed "
+            "since"
+        )
+    return dataset
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

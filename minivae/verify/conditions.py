@@ -8,7 +8,7 @@ import numpy as np
 from minivae import evaluation, exact, objectives
 from minivae.models import ConditionalArchitecture, ConditionalVAE
 from minivae.models.networks import LOGVAR_LIMIT
-from minivae.verify.figures import Figure, Setting
+from minivae.verify.figures import Figure, Setting, worst
 from minivae.verify.gradients import model_errors
 
 D, K, C = 5, 2, 3
@@ -27,7 +27,7 @@ def conditions(setting: Setting) -> list[Figure]:
             model, x, y, log_p = linear_world(rng, prior)
             eps = exact.cubature(len(x), K)
             elbo = objectives.conditional_elbo(model, x, y, eps, gradient=False).elbo
-            gap[prior] = max(gap[prior], float(np.abs(elbo - log_p).max()))
+            gap[prior] = worst(gap[prior], float(np.abs(elbo - log_p).max()))
     return [
         Figure("gradient, p(z|y) learned", _gradient(rng), 1e-12, "relative"),
         Figure("ELBO against log p(x|y), p(z) = N(0, I)", gap["standard"], 1e-8, "nats"),
@@ -105,7 +105,7 @@ def _gradient(rng: np.random.Generator) -> float:
     errors = model_errors(
         model, lambda g: objectives.conditional_elbo(model, x, y, eps, 0.7, gradient=g)
     )
-    return max(errors.values())
+    return worst(errors.values())
 
 
 def _noise_tells(rng: np.random.Generator) -> float:

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from minivae import objectives
-from minivae.models import MADE, MadeArchitecture
-from minivae.verify.figures import Figure, Setting
+from minivae.models import MADE, MadeArchitecture, ordered
+from minivae.verify.figures import Figure, Setting, worst
 from minivae.verify.gradients import model_errors
 
 
@@ -23,13 +22,15 @@ def in_order(setting: Setting) -> list[Figure]:
     total = ahead = slope = 0.0
     for i, order in enumerate(orders):
         model = _drawn(4, i, order=order, direct=i % 2 == 1)
-        total = max(total, _off(model, x))
-        ahead = max(ahead, _ahead(model, order))
+        total = worst(total, _off(model, x))
+        ahead = worst(ahead, _ahead(model, order))
         few = x[i % 13 : i % 13 + 3]
-        slope = max(slope, *_errors(model, few).values())
+        slope = worst(slope, *_errors(model, few).values())
     several = _drawn(4, 1, order="random", n_masks=3)
     dice = _drawn(3, 2, order=(2, 0, 1), n_codes=3)
-    draws = max(_draws(_drawn(4, 3, order=(2, 0, 3, 1)), x, setting), _draws(dice, codes, setting))
+    draws = worst(
+        _draws(_drawn(4, 3, order=(2, 0, 3, 1)), x, setting), _draws(dice, codes, setting)
+    )
     return [
         Figure("sum over all images of 2 x 2", total, 1e-12, "of 1"),
         Figure("sum over all words of 3 codes", _off(dice, codes), 1e-12, "of 1"),
@@ -58,7 +59,7 @@ def _off(model: MADE, x: np.ndarray) -> float:
 
 
 def _errors(model: MADE, x: np.ndarray) -> dict[str, float]:
-    return model_errors(model, lambda g: objectives.autoregressive(model, x, gradient=g))
+    return model_errors(model, lambda g: ordered.autoregressive(model, x, gradient=g))
 
 
 def _ahead(model: MADE, order: tuple[int, ...]) -> float:
@@ -68,7 +69,7 @@ def _ahead(model: MADE, order: tuple[int, ...]) -> float:
         x = np.zeros((1, len(order)), complex)
         x[0, d] = 1e-30j
         logits, _ = model.network.forward(x)
-        worst = max(worst, float(np.abs(logits[0, list(order[: i + 1])].imag / 1e-30).max()))
+        worst = worst(worst, float(np.abs(logits[0, list(order[: i + 1])].imag / 1e-30).max()))
     return worst
 
 

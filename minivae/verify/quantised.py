@@ -7,7 +7,7 @@ import numpy as np
 from minivae.codebook import Averages, Codebook, moved, nearest
 from minivae.models import VQVAE, QuantisedArchitecture, quantisation
 from minivae.parameters import Parameters
-from minivae.verify.figures import Figure, Setting
+from minivae.verify.figures import Figure, Setting, worst
 from minivae.verify.gradients import complex_step, gradient_error
 
 
@@ -17,18 +17,18 @@ def codes(setting: Setting) -> list[Figure]:
     for case in range(setting.pick(2, 5, 50)):
         model, x = _drawn(case)
         for commitment, codebook in ((0.25, 1.0), (0.25, 0.0)):
-            gradient = max(gradient, _gradient_error(model, x, commitment, codebook))
-        cost = max(cost, _change_with_the_batch(model, x))
+            gradient = worst(gradient, _gradient_error(model, x, commitment, codebook))
+        cost = worst(cost, _change_with_the_batch(model, x))
         rng = np.random.default_rng([61, case])
         z, E = rng.normal(size=(30, 3)), rng.normal(size=(4, 3))
         index = ((z[:, None] - E[None]) ** 2).sum(axis=2).argmin(axis=1)
         fixed = Averages(E, np.full(4, 0.25), E / 4)
         step = moved(fixed, index, z, decay=0.0, smoothing=0.0).E
         for k in set(index.tolist()):
-            lloyd = max(lloyd, float(np.abs(step[k] - z[index == k].mean(axis=0)).max()))
-        far = max(far, _thrown(rng))
+            lloyd = worst(lloyd, float(np.abs(step[k] - z[index == k].mean(axis=0)).max()))
+        far = worst(far, _thrown(rng))
         twice = np.concatenate([E, E])
-        ties = max(ties, float((nearest(z, twice) != index).mean()))
+        ties = worst(ties, float((nearest(z, twice) != index).mean()))
     return [
         Figure("straight-through gradient against its surrogate", gradient, 1e-12, "relative"),
         Figure("change of an example's cost with the batch", cost, 1e-12, "nats"),

@@ -17,9 +17,10 @@ from minivae.evaluation import annealed, bounds, estimators, likelihood
 from minivae.evaluation.bounds import ImportanceEstimate
 from minivae.exact import forms, water_filling
 from minivae.layers import GELU, Dense
-from minivae.models import networks
+from minivae.models import MADE, networks
 from minivae.schedules import LinearWarmUp
 from minivae.training.history import Meter
+from minivae.verify import quantised
 from minivae.verify.bugs.planting import Bug, after, both, replaced
 
 Plant = AbstractContextManager[None]
@@ -218,6 +219,21 @@ def last_round() -> Plant:
     return after(exact, "run_em", lambda pair, *_: (pair[0], [*pair[1][:-1], NAN]))
 
 
+def conditional_bound() -> Plant:
+    """The bound of a conditional VAE."""
+    return after(objectives, "conditional_elbo", lambda r, *_, **__: r._replace(elbo=NAN * r.elbo))
+
+
+def ordered_density() -> Plant:
+    """log p(x) of a MADE."""
+    return after(MADE, "log_prob", lambda v, *_, **__: NAN * v)
+
+
+def moved_entries() -> Plant:
+    """A codebook after a step of its averages."""
+    return after(quantised, "moved", lambda new, *_, **__: new._replace(E=NAN * new.E))
+
+
 BUGS = tuple(
     Bug(f"nan: {name}", pitfall, symptom, rung, plant)
     for name, pitfall, symptom, rung, plant in (
@@ -229,6 +245,9 @@ BUGS = tuple(
             category_slope),
         ("the backward of a GELU", 8, "nan in the first step.", "inner products", gelu_slope),
         ("dW", 8, "nan in the first step.", "caches", weights_in_the_backward),
+        ("the bound of a conditional VAE", 19, "The loss is nan.", "conditions", conditional_bound),
+        ("log p(x) of a MADE", 8, "The likelihood is nan.", "order", ordered_density),
+        ("the averages of a codebook", 21, "Codes are lost.", "quantisation", moved_entries),
         ("the continuous Bernoulli at a logit of 0", 8, "nan for a grey pixel.", "normalised",
             normaliser_at_zero),
         ("the continuous Bernoulli's score far out", 8, "nan once pixels are certain.", "scores",
