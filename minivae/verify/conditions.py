@@ -105,7 +105,7 @@ def _gradient(rng: np.random.Generator) -> float:
     errors = model_errors(
         model, lambda g: objectives.conditional_elbo(model, x, y, eps, 0.7, gradient=g)
     )
-    return worst(errors.values())
+    return worst(*errors.values())
 
 
 def _noise_tells(rng: np.random.Generator) -> float:

@@ -64,13 +64,13 @@ def _errors(model: MADE, x: np.ndarray) -> dict[str, float]:
 
 def _ahead(model: MADE, order: tuple[int, ...]) -> float:
     """The largest slope of a logit by a pixel that comes with it or after it."""
-    worst = 0.0
+    seen = 0.0
     for i, d in enumerate(order):
         x = np.zeros((1, len(order)), complex)
         x[0, d] = 1e-30j
         logits, _ = model.network.forward(x)
-        worst = worst(worst, float(np.abs(logits[0, list(order[: i + 1])].imag / 1e-30).max()))
-    return worst
+        seen = worst(seen, np.abs(logits[0, list(order[: i + 1])].imag / 1e-30))
+    return seen
 
 
 def _draws(model: MADE, x: np.ndarray, setting: Setting) -> float:
