@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from oracles import record
 
 from minivae import objectives, runs
+from minivae.arrays import to_numpy
 from minivae.cli import main
 from minivae.datasets import binarise, binarise_splits, load_digits
 from minivae.distributions import Bernoulli, Categorical
@@ -456,6 +457,26 @@ def test_an_exported_made_can_be_used_elsewhere(tmp_path: Path, monkeypatch: Any
     logits = h @ w["network.1.W"] + w["network.1.b"]
     assert isinstance(model, MADE)
     assert np.allclose(model.network.forward(x)[0], logits, atol=1e-4)
+
+
+# ---- other array libraries ----
+
+
+def test_it_runs_on_a_device_that_refuses_numpy() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    device = lambda a: strict.asarray(a, device=strict.Device("device1"))  # noqa: E731
+    for n_codes in (2, 3):
+        a = MadeArchitecture(4, (5,), n_codes=n_codes, order="random", n_masks=2, direct=True)
+        here, there = (MADE(a, dtype="float32", device=d) for d in ("cpu", device))
+        x = everything(4, n_codes)
+        got = to_numpy(there.log_prob(x))
+        assert got.dtype == np.float32 and got == pytest.approx(here.log_prob(x), abs=1e-4)
+        drawn = [to_numpy(m.sample(9, np.random.default_rng(1))) for m in (here, there)]
+        assert np.array_equal(*drawn) and drawn[0].dtype == drawn[1].dtype
+        rows = [
+            train(m, x, x, epochs=2, batch_size=5, progress=False).rows[-1] for m in (here, there)
+        ]
+        assert rows[0]["valid_log_px"] == pytest.approx(rows[1]["valid_log_px"], abs=1e-3)
 
 
 # ---- the over-strong decoder of the laboratory ----

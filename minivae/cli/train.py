@@ -34,7 +34,7 @@ EXAMPLES = """examples:
       squares, ellipses and hearts, drawn with known factors; --data glyphs: letters in 16 faces
   minivae train --data mnist --epochs 10 --validation 0
       MNIST, trained on all 60,000 images
-  minivae train --model made --order random
+  minivae train --model made --direct
       no latents: p(x) exactly, pixel after pixel, from one masked network
   minivae train --model cvae --prior learned
       told the class of each digit, with a prior p(z|y); --condition factors for rendered worlds
