@@ -185,7 +185,7 @@ class MADE(Model):
         """log p(x) of x (N, M), exactly: (N,), in nats."""
         found = []
         for start in range(0, x.shape[0], ROWS):
-            rows = self.array(x[start : start + ROWS, :])
+            rows = self.array(x[start : min(start + ROWS, x.shape[0]), :])
             masks = []
             for t in range(self.architecture.n_masks):
                 self.network.choose(t)
