@@ -10,7 +10,7 @@ moved     one step of the moving averages that may take the place of the codeboo
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -94,13 +94,12 @@ def nearest(z: Array, E: Array) -> Array:
     numbers, last = like(np.arange(n), z), like(np.array([n - 1]), z)
     rounding = 8.0 * float(np.finfo(dtype_name(z)).eps)
     index = xp.zeros_like(z[:, 0], dtype=xp.int64)
-    step = max(1, CHUNK // n)
-    for start in range(0, z.shape[0], step):
-        part = z[start : start + step, :]
+    for rows in _chunks(z.shape[0], n):
+        part = z[rows, :]
         distance = lengths - 2.0 * (part @ E.T)  # less |z|^2
         size = xp.sum(part * part, axis=1, keepdims=True) + xp.max(lengths)
         near = distance <= xp.min(distance, axis=1, keepdims=True) + rounding * size
-        index[start : start + step] = xp.min(xp.where(near, numbers, last), axis=1)
+        index[rows] = xp.min(xp.where(near, numbers, last), axis=1)
     return index
 
 
@@ -112,13 +111,18 @@ def sums(index: Array, z: Array, n_codes: int) -> tuple[Array, Array]:
     xp = namespace(z)
     numbers = like(np.arange(n_codes), z)
     count, total = 0.0, 0.0
-    step = max(1, CHUNK // n_codes)
-    for start in range(0, z.shape[0], step):
-        part = z[start : start + step, :]
-        one_hot = cast(xp.expand_dims(index[start : start + step], axis=1) == numbers, part)
+    for rows in _chunks(z.shape[0], n_codes):
+        part = z[rows, :]
+        one_hot = cast(xp.expand_dims(index[rows], axis=1) == numbers, part)
         count = count + xp.sum(one_hot, axis=0)
         total = total + one_hot.T @ part
     return count, total
+
+
+def _chunks(N: int, n_codes: int) -> Iterator[slice]:
+    """The rows 0 to N - 1, so many at a time that all their distances are one `CHUNK` or less."""
+    step = max(1, CHUNK // n_codes)
+    return (slice(start, min(start + step, N)) for start in range(0, N, step))
 
 
 class Averages(NamedTuple):

@@ -112,11 +112,11 @@ def test_one_line_for_what_cannot_be(
     bad = f"train --model vq --out {tmp_path}/new"
     one_line(capsys, f"{bad} --codes 6000", "n_codes of at most 5,188", "got 6,000")
     one_line(capsys, f"{bad} --patch 3", "divides images of 8 x 8 (1, 2, 4, 8), got 3")
-    one_line(capsys, f"{bad} --latent 3", "--latent belongs to models with latents")
+    one_line(capsys, f"{bad} --latent 3", "--latent: --model vq has --codes")
     one_line(capsys, f"{bad} --kl-weight 2", "--kl-weight belongs to --model")
     one_line(capsys, f"{bad} --decay 2", "decay from 0 to 1, got 2.0")
     one_line(capsys, f"{bad} --commitment -1", "commitment of at least 0, got -1.0")
-    one_line(capsys, "train --codes 4", "--codes belongs to --model vq, got --model vae")
+    one_line(capsys, "train --codes 4", "--codes belongs to --model vq, vq2; got --model vae")
     one_line(capsys, "train --decay 0.5", "--decay belongs to --model vq")
     assert not (tmp_path / "new").exists()
     for value in ("0", "-1", "nan", "inf"):

@@ -44,6 +44,9 @@ def add_arguments(add: Callable[..., None]) -> None:
         help="of vq: side in pixels of the patch that has one code; default: 4")  # fmt: skip
     add("--context", type=int, metavar="R",
         help="of vq: neighbours that both networks look at on each side; default: 1")  # fmt: skip
+    add("--top", type=int, metavar="T",
+        help="of vq2: a code of the upper level stands for T x T patches; default: the smallest "
+        "number above 1 that divides their grid")  # fmt: skip
     add("--commitment", type=float, metavar="W",
         help="of vq: weight of what pulls codes to their entries; default: 0.25")  # fmt: skip
     add("--codebook", choices=CODEBOOKS, help="of vq: how entries learn; default: ema")
@@ -57,13 +60,17 @@ def add_arguments(add: Callable[..., None]) -> None:
 
 def complete(args: argparse.Namespace) -> None:
     """Fill in what a VQ-VAE leaves open, before the defaults of the data, and refuse the rest."""
-    if args.model != "vq":
+    if args.top is not None and args.model != "vq2":
+        raise ValueError(f"--top belongs to --model vq2, got --model {args.model}")
+    if args.model not in ("vq", "vq2"):
         for name, option in FIELDS.items():
             if getattr(args, name) is not None:
-                raise ValueError(f"{option} belongs to --model vq, got --model {args.model}")
+                raise ValueError(f"{option} belongs to --model vq, vq2; got --model {args.model}")
         return
     if args.latent is not None:
-        raise ValueError("--latent belongs to models with latents: vq has --codes and --code-size")
+        raise ValueError(
+            f"--latent: --model {args.model} has --codes and --code-size"
+        )
     for name, value in (OTHERWISE | DEFAULTS.get(args.data, {})).items():
         if getattr(args, name) is None:
             setattr(args, name, value)

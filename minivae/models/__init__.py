@@ -9,6 +9,7 @@ from minivae.models.iwae import IWAE
 from minivae.models.made import MADE, MadeArchitecture, prior_over
 from minivae.models.networks import Architecture, smoothed_mean
 from minivae.models.quantised_networks import QuantisedArchitecture
+from minivae.models.two_levels import TwoLevelArchitecture, TwoLevelVQVAE
 from minivae.models.vae import VAE
 from minivae.models.vector_quantised import VQVAE
 
@@ -17,6 +18,8 @@ MODELS: dict[str, type[Model]] = {
     "ae": Autoencoder,
     "dae": DenoisingAutoencoder,
     "iwae": IWAE,
+    "vq": VQVAE,
+    "vq2": TwoLevelVQVAE,
     "made": MADE,
     "cvae": ConditionalVAE,
     "vq": VQVAE,
@@ -40,6 +43,8 @@ __all__ = [
     "MadeArchitecture",
     "Model",
     "QuantisedArchitecture",
+    "TwoLevelArchitecture",
+    "TwoLevelVQVAE",
     "prior_over",
     "smoothed_mean",
 ]

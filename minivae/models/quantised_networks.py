@@ -65,9 +65,14 @@ class QuantisedArchitecture:
         return grid(self.image_shape, self.patch)
 
     @property
-    def M(self) -> int:
-        """The codes of an image."""
+    def positions(self) -> int:
+        """The patches of an image."""
         return math.prod(self.grid)
+
+    @property
+    def M(self) -> int:
+        """The codes of an image: one for each patch."""
+        return self.positions
 
     @property
     def latent(self) -> int:
@@ -77,7 +82,7 @@ class QuantisedArchitecture:
     @property
     def patch_size(self) -> int:
         """The numbers of a patch: side^2, times the channels."""
-        return self.n_features // self.M
+        return self.n_features // self.positions
 
     def dense(self, n_in: int, n_out: int) -> Architecture:
         """The plain architecture with the same choices, whose trunks are used for patches."""
@@ -114,7 +119,7 @@ class QuantisedArchitecture:
         of the output is each pixel's own, and starts as that of `Architecture.decoder` does.
         """
         C = self.code_size if code_size is None else code_size
-        around = patches((*self.grid, C), 1, self.context, rows=self.M)
+        around = patches((*self.grid, C), 1, self.context, rows=self.positions)
         widths = self.hidden[::-1]
         n = (around.index.shape[1], *widths)[-1]
         trunk = Stack(around, *self.trunk(around.index.shape[1], widths))

@@ -64,7 +64,7 @@ class VQVAE(Model):
         rows = np.asarray(x[spread_rows(N, min(N, START_IMAGES))])
         if self.likelihood is Bernoulli:  # grey pixels are black or white when they are used
             rows = (rng.random(rows.shape) < rows).astype(rows.dtype)
-        z = to_numpy(self.encoder.forward(self.array(rows))[0])
+        z = to_numpy(self.unquantised(self.array(rows)))
         most = max(a.n_codes, POOL)
         z = z[rng.choice(len(z), most, replace=False)] if len(z) > most else z
         self._set(k_means(z, a.n_codes, rng))
@@ -89,7 +89,17 @@ class VQVAE(Model):
             if codebook == "ema":  # as they were before the optimiser, which decays weights
                 self.before = Averages(*[+a for a in self._averages()])
         weight = 1.0 if codebook == "gradient" else 0.0
-        return quantisation.quantised(self, self.array(x), commitment, weight, gradient)
+        return self.quantised(self.array(x), commitment, weight, gradient)
+
+    def quantised(
+        self, x: Array, commitment: float, weight: float, gradient: bool
+    ) -> quantisation.Quantised:
+        """`minivae.models.quantisation.quantised` with the weights of its two pulls."""
+        return quantisation.quantised(self, x, commitment, weight, gradient)
+
+    def unquantised(self, x: Array) -> Array:
+        """The encoder's vectors, as many rows of C numbers as x (B, D) has codes."""
+        return self.encoder.forward(x)[0]
 
     def before_epoch(self) -> None:
         """Forget how often the entries were used, and by what."""
@@ -149,8 +159,7 @@ class VQVAE(Model):
 
     def means(self, x: Array) -> Array:
         """The entries that stand for x, (B, M C)."""
-        e, _ = self.codebook.forward(self.encoder.forward(self.array(x))[0])
-        return namespace(e).reshape(e, (-1, self.architecture.latent))
+        return self.vectors(self.codes(x))
 
     def decode(self, z: Array) -> Any:
         """p(x|e) for the entries of B images, (B, M C), or other vectors in their place."""

@@ -55,7 +55,8 @@ def codes(images: np.ndarray, codes: np.ndarray, model: VQVAE) -> Figure:
         for i in range(n):
             plane = figure.add_subplot(3, n, row * n + i + 1)
             if row == 1:
-                plane.imshow(hue[shown[i]].reshape(*a.grid, 3), interpolation="nearest")
+                places = shown[i][-a.positions :]  # after those of a level above, if there is one
+                plane.imshow(hue[places].reshape(*a.grid, 3), interpolation="nearest")
             else:
                 image = shown[i].reshape(a.image_shape).clip(0.0, 1.0)
                 plane.imshow(image, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
