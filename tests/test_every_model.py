@@ -80,7 +80,7 @@ def test_it_trains_and_a_killed_run_ends_equal_to_the_bit(name: str) -> None:
 def test_it_samples_and_evaluates(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert trained(name, "run") == 0
     label = ["--label", "1"] if name == "cvae" else []
-    if name == "vq":
+    if name in ("vq", "vq2"):
         assert main(["prior", "run", "--epochs", "1"]) == 0
     for file in ("a.npy", "b.npy"):
         assert main(["sample", "run", "--n", "3", "--out", file, *label]) == 0

@@ -68,9 +68,7 @@ def complete(args: argparse.Namespace) -> None:
                 raise ValueError(f"{option} belongs to --model vq, vq2; got --model {args.model}")
         return
     if args.latent is not None:
-        raise ValueError(
-            f"--latent: --model {args.model} has --codes and --code-size"
-        )
+        raise ValueError(f"--latent: --model {args.model} has --codes and --code-size")
     for name, value in (OTHERWISE | DEFAULTS.get(args.data, {})).items():
         if getattr(args, name) is None:
             setattr(args, name, value)

@@ -22,7 +22,6 @@ MODELS: dict[str, type[Model]] = {
     "vq2": TwoLevelVQVAE,
     "made": MADE,
     "cvae": ConditionalVAE,
-    "vq": VQVAE,
 }
 """The models by the name that `minivae train --model` and a run folder know them by."""
 

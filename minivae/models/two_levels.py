@@ -136,10 +136,10 @@ class TwoLevelVQVAE(VQVAE):
 
         # Its gradient, upwards: pixels, lower code, upper code, features.
         dout = tuple((-1.0 / B) * score for score in p.score(x))
-        dbu = self.decoder.backward(dout, dec_cache)
+        dbu: Any = self.decoder.backward(dout, dec_cache)
         dz_b = book.backward(dbu[:, :C], index_b) + (2.0 * commitment / B) * away_b
-        dhu = self.lower.backward(dz_b, lower_cache)
-        dt = self.spread.backward(dbu[:, C:] + dhu[:, H:], spread_cache)
+        dhu: Any = self.lower.backward(dz_b, lower_cache)
+        dt: Any = self.spread.backward(dbu[:, C:] + dhu[:, H:], spread_cache)
         dz_t = book.backward(dt, index_t) + (2.0 * commitment / B) * away_t
         dh = dhu[:, :H] + self.upper.backward(dz_t, upper_cache)
         if weight != 0.0:
