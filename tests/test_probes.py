@@ -480,7 +480,7 @@ def test_the_command_prints_what_the_functions_say(kind: Any, figures: list, cap
     )
     assert np.allclose(figure.axes[0].lines[0].get_xdata(), [p.bytes for p in curve])
     for p in curve:
-        assert f"{p.error.mean:.5g} +- {p.error.standard_error:.2g}" in out
+        assert f"{p.error.mean:.5g} +- {p.error.standard_error:.5g}" in out
     assert "300 training images, judged on 250 test images" in out
 
 

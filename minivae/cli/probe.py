@@ -135,14 +135,13 @@ def _bytes(curves: dict[str, list[Compressed]], dataset: Dataset) -> None:
           f"  {'squared error':>22}")  # fmt: skip
     for name, points in curves.items():
         for p in points:
-            error, entropy = _number(p.error, ".5g", ".2g"), _number(p.entropy, ".2f")
+            error, entropy = _number(p.error, ".5g"), _number(p.entropy, ".2f")
             bits = 8.0 * p.bytes / D
             print(f"    {name:6}{p.step:8.3g}{p.bytes:10.2f}{bits:10.4f}{entropy:>16}"
                   f"  {error:>22}")  # fmt: skip
 
 
-def _number(value: Estimate, form: str, of_error: str = "") -> str:
+def _number(value: Estimate, form: str) -> str:
     """The mean, and its error unless one example is all there is."""
-    size, form_of_error = value.standard_error, of_error or form
-    error = "" if math.isnan(size) else f" +- {size:{form_of_error}}"
+    error = "" if math.isnan(value.standard_error) else f" +- {value.standard_error:{form}}"
     return f"{value.mean:{form}}{error}"

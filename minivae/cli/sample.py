@@ -27,8 +27,8 @@ the mean and the covariance of the codes of its training images, and the title
 says so.
 
 A MADE has no codes: its pixels are drawn one after the other, each given those
-before it, which takes as many passes as there are pixels. --temperature divides
-the logits.
+before it, which takes as many passes as there are pixels. --temperature
+divides the logits.
 
 A conditional VAE draws what --label asks for; without it, rows of one style in
 all classes: the same noise in each column, under another label."""
