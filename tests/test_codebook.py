@@ -197,3 +197,16 @@ def test_perplexity_and_rate() -> None:
 def test_bad_sizes(sizes: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="n_codes and code_size of at least 1"):
         Codebook(*sizes)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_entries_that_differ_by_rounding_alone_are_as_near(dtype: Any) -> None:
+    """z half way between two entries far from the origin, where |e|^2 - 2 z e cancels."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        z, d = (
+            100.0 * rng.normal(size=5),
+            (1e-3 if dtype == "float32" else 1e-8) * rng.normal(size=5),
+        )
+        pair = np.stack([z + d, z - d]).astype(dtype)
+        assert nearest(z[None].astype(dtype), pair).tolist() == [0]

@@ -1,5 +1,7 @@
 """Pictures of a VQ-VAE: the entries of its codebook, and images as grids of numbers."""
 
+import math
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -26,7 +28,8 @@ def codebook(model: VQVAE, codes: np.ndarray) -> Figure:
     down, across = (n // 2 * a.patch for n in a.grid)
     images = pixels.reshape(len(order), *a.image_shape)
     middle = images[:, down : down + a.patch, across : across + a.patch]
-    page = mosaic(middle.reshape(len(order), -1), (a.patch, a.patch, *a.image_shape[2:]), 16)
+    one, columns = (a.patch, a.patch, *a.image_shape[2:]), math.ceil(math.sqrt(len(order)))
+    page = mosaic(middle.reshape(len(order), -1), one, columns)
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.1, 1.0])
     left.imshow(page, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
