@@ -198,6 +198,14 @@ def test_an_array_of_the_right_kind_is_not_copied() -> None:
     assert model.array(x) is x and VAE(Architecture(3)).array(x).dtype == np.float32
 
 
+def test_an_array_comes_with_its_rows_one_after_another() -> None:
+    model = VAE(Architecture(4, 2, (3,)))
+    chosen = np.eye(6, dtype=np.float32)[:, np.array([True, True, True, True, False, False])]
+    assert not chosen.flags.c_contiguous, "what NumPy makes of a mask of columns"
+    assert model.array(chosen).flags.c_contiguous
+    assert np.array_equal(model.array(chosen), chosen)
+
+
 def test_the_objective_draws_its_noise_from_the_generator_it_is_given() -> None:
     model, x, _ = make_model(VAE, np.random.default_rng(0))
     eps = np.random.default_rng(5).standard_normal((2, 3, 2))

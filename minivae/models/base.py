@@ -161,8 +161,12 @@ class Model:
         return other
 
     def array(self, x: Array) -> Array:
-        """A NumPy array ``x`` in the model's dtype, on its device; any other is left as it is."""
+        """A NumPy array ``x`` in the model's dtype, on its device; any other is left as it is.
+
+        Its rows lie one after another in memory (C order): columns that were chosen by a mask come
+        from NumPy in Fortran order, and a batch of rows of that is far slower to take.
+        """
         if not isinstance(x, np.ndarray):
             return x
         theta = self.parameters.theta
-        return like(x.astype(dtype_name(theta), copy=False), theta)
+        return like(x.astype(dtype_name(theta), order="C", copy=False), theta)
