@@ -40,32 +40,37 @@ def binary(n: int, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).random((n, 9)) < 0.4).astype(np.float32)
 
 
-def test_the_optimiser_is_the_one_of_the_authors(bench: ModuleType) -> None:
-    """Plain moments, all assignments of a step from the values before it; float64."""
+@pytest.mark.parametrize("late", [False, True])
+def test_the_optimiser_is_the_one_of_the_authors(bench: ModuleType, late: bool) -> None:
+    """Plain moments; late: all assignments of a step from the values before it; float64."""
     rng = np.random.default_rng(1)
     theta = rng.normal(size=70_000)  # more than two blocks
-    optimizer, own = bench.AsCoded(1e-3, 20.0), theta.copy()
+    optimizer, own = bench.AsCoded(1e-3, 20.0, late), theta.copy()
     m, v = np.zeros_like(theta), np.ones_like(theta)
     for t in range(1, 30):
         grad = rng.normal(size=theta.shape)
         g = 20.0 * grad  # a sum over the batch
         alpha = 1e-3 * math.sqrt(1.0 - 0.999**t) / (1.0 - 0.99**t)
-        own, m, v = (
-            own - alpha * m / (np.sqrt(v) + 1e-4), 0.99 * m + 0.01 * g, 0.999 * v + 0.001 * g**2
-        )  # fmt: skip
+        before = m, v
+        m, v = 0.99 * m + 0.01 * g, 0.999 * v + 0.001 * g**2
+        by_m, by_v = before if late else (m, v)
+        own = own - alpha * by_m / (np.sqrt(by_v) + 1e-4)
         optimizer.step(theta, grad)
         assert np.abs(theta - own).max() < 1e-13
     assert not np.array_equal(theta, np.random.default_rng(1).normal(size=70_000))
 
 
-def test_the_first_step_goes_nowhere_and_a_state_goes_on_to_the_bit(bench: ModuleType) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_state_goes_on_to_the_bit_and_late_the_first_step_goes_nowhere(
+    bench: ModuleType, late: bool
+) -> None:
     rng = np.random.default_rng(2)
     theta, grads = rng.normal(size=50).astype(np.float32), rng.normal(size=(6, 50))
     start, grads = theta.copy(), grads.astype(np.float32)
-    optimizer = bench.AsCoded(1e-3, 20.0)
+    optimizer = bench.AsCoded(1e-3, 20.0, late)
     optimizer.step(theta, grads[0])
-    assert np.array_equal(theta, start)
-    other, twin = bench.AsCoded(1e-3, 20.0), theta.copy()
+    assert np.array_equal(theta, start) == late
+    other, twin = bench.AsCoded(1e-3, 20.0, late), theta.copy()
     other.restore(optimizer.state(), twin)
     for grad in grads[1:]:
         optimizer.step(theta, grad)
