@@ -155,8 +155,8 @@ def by_class(folder: Path, prior: str, options: argparse.Namespace) -> dict[str,
     """Binarised samples of every class, judged; and the label in the codes."""
     data = mnist(options)
     known = conditions(data)
-    a = ConditionalArchitecture(784, options.latent, (options.hidden,), n_conditions=10,
-                                prior=prior)  # fmt: skip
+    hidden = (options.class_hidden, options.class_hidden)
+    a = ConditionalArchitecture(784, options.latent, hidden, n_conditions=10, prior=prior)
     model = trained(folder, a, data.train.x, known.of(data.train), "new", options.epochs)
     judged, real = judge(data, options)
     asked = np.repeat(np.arange(10), 1000)
@@ -199,9 +199,10 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=60_000, help="to train on")
     parser.add_argument("--judge-epochs", type=int, default=5)
     parser.add_argument("--hidden", type=int, default=400)
+    parser.add_argument("--class-hidden", type=int, default=500, help="of digits by class, twice")
     parser.add_argument("--latent", type=int, default=10, help="of the digits by class")
     parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--images", type=int, default=1000, help="for the likelihood")
+    parser.add_argument("--images", type=int, default=10_000, help="for the likelihood")
     parser.add_argument("--stages", nargs="*", help="some of them; default: all")
     options = parser.parse_args()
     stages: dict[str, Callable[[Path], dict[str, Any]]] = {}
