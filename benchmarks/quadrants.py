@@ -34,7 +34,7 @@ import numpy as np
 import minivae as mv
 from minivae import runs
 from minivae.arrays import generator
-from minivae.datasets.conditions import conditions
+from minivae.datasets import conditions, parted
 from minivae.evaluation import (
     Classifier,
     Estimate,
@@ -42,7 +42,6 @@ from minivae.evaluation import (
     conditional_importance,
     leakage,
     mean_codes,
-    quadrants,
 )
 from minivae.models import ConditionalArchitecture, ConditionalVAE
 from minivae.runs import Keeper
@@ -100,16 +99,14 @@ def mnist(options: argparse.Namespace) -> Any:
 
 def quadrant(folder: Path, given: int, pixels: str, options: argparse.Namespace) -> dict[str, Any]:
     """One, two or three quarters given: the figures of one model."""
-    data, known = mnist(options), quadrants(SIDE, given)
-    y, rest = data.train.x[:, known], data.train.x[:, ~known]
-    held_y, held = data.test.x[:, known], data.test.x[:, ~known]
+    how = "none" if pixels == "grey" else "new"
+    data = parted(mnist(options), given, how)
     a = ConditionalArchitecture(
-        rest.shape[1], 50, (options.hidden,), n_conditions=y.shape[1], prior="learned",
-        condition=f"{given} quadrants",
+        data.train.x.shape[1], 50, (options.hidden,), n_conditions=int(data.known.sum()),
+        prior="learned", condition=f"quadrants-{given}",
     )  # fmt: skip
-    model = trained(folder, a, rest, y, "none" if pixels == "grey" else "new", options.epochs)
-    if pixels == "binary":
-        held = mv.binarise(data.test.x, "fixed", np.random.default_rng(777))[:, ~known]
+    model = trained(folder, a, data.train.x, data.train.given, how, options.epochs)
+    held, held_y = data.test.x, data.test.given
     rng = generator("cpu", 0, 0, 61)
     terms = evaluate_objective(model, model.array(held), rng, y=model.array(held_y))
     result = {
@@ -127,7 +124,7 @@ def quadrant(folder: Path, given: int, pixels: str, options: argparse.Namespace)
             "images": len(found.nll), "noise_over_draws": found.noise_of_mean,
             "bias": float(found.bias.mean()), "ess": float(np.median(found.ess)),
         }  # fmt: skip
-    picture(folder, model, data.test.x[:8], known)
+    picture(folder, model, data.test.images[:8], data.known)
     return result
 
 

@@ -134,7 +134,7 @@ def test_what_a_command_cannot_do_it_says_in_one_line(
     ("--model vae --condition label", "--condition belongs to --model cvae, got --model vae"),
     ("--model ae --prior learned", "--prior belongs to --model cvae, got --model ae"),
     ("--model cvae --condition factors", "digits has no known factors"),
-    ("--model cvae --condition colour", "a condition of digits (label), got 'colour'"),
+    ("--model cvae --condition colour", "a condition of digits (label), or one of quadrants-1, qu"),
     ("--model cvae --samples 0", "--samples from 1"),
     ("--model cvae --damage mask", "--damage belongs to --model dae"),
 ])  # fmt: skip

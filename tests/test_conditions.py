@@ -111,8 +111,12 @@ def test_data_without_such_conditions(sprites: Dataset) -> None:
     digits = load_digits()
     with pytest.raises(ValueError, match="digits has no known factors"):
         conditions(digits, "factors")
-    with pytest.raises(ValueError, match=r"a condition of digits \(label\), got 'shape'"):
+    with pytest.raises(ValueError, match=r"digits \(label\), or one of quadrants-1, .*; got 'sh"):
         conditions(digits, "shape")
+    table = Split(digits.train.x, digits.train.y)
+    rows = Dataset("rows", (1, 64), table, table, table, "0")
+    with pytest.raises(ValueError, match=r"a condition of rows \(label\); got 'shape'"):
+        conditions(rows, "shape")
     with pytest.raises(ValueError, match=r"\(label, factors, shape, scale"):
         conditions(sprites, "shape,colour")
     with pytest.raises(ValueError, match="got 'x,x'"):

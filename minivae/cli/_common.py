@@ -68,8 +68,8 @@ def load(
         raise ValueError(f"{args.run}: a made has no latent codes")
     if model.conditional and not told:
         raise ValueError(
-            f"{args.run}: its model is told a condition y and has no codes of images alone: "
-            "see minivae evaluate, sample and export"
+            f"{args.run}: its model is told a condition y ({model.architecture.condition}) and has "
+            "no codes of images alone: see minivae evaluate, sample and export"
         )
     return model, config
 

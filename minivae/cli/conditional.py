@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from minivae import walks
 from minivae.arrays import dtype_name, generator, to_numpy
-from minivae.cli import _common, _examples
-from minivae.datasets import Conditions, Dataset, conditions
+from minivae.cli import _common, _examples, completion
+from minivae.datasets import Conditions, Dataset, Parted, conditions
 from minivae.distributions import Bernoulli
 from minivae.evaluation import (
     Estimate,
@@ -31,8 +31,8 @@ STYLES = 6
 def add_arguments(add: Any) -> None:
     """The options of `minivae train` that make a condition."""
     add("--condition", metavar="WHAT",
-        help="what a cvae is told: label, factors, or names of factors with commas between; "
-        "default: label")  # fmt: skip
+        help="what a cvae is told: label, factors, or names of factors with commas between; or "
+        "quadrants-1, -2 or -3, as many quarters of each image; default: label")  # fmt: skip
     add("--prior", choices=PRIORS,
         help="of a cvae's codes: standard, N(0, 1) for every condition, or learned, a network "
         "p(z|y); default: standard")  # fmt: skip
@@ -96,7 +96,13 @@ def evaluate(
 
 
 def extras(model: ConditionalVAE, config: dict[str, Any], dataset: Dataset) -> None:
-    """What else `minivae evaluate` says where the condition is a class: a baseline, and leakage."""
+    """What else `minivae evaluate` says where the condition is a class: a baseline, and leakage.
+
+    Of images that are given in part, a baseline.
+    """
+    if isinstance(dataset, Parted):
+        completion.baseline(model, config, dataset)
+        return
     known = told(model, dataset)
     if known.label is None:
         return
@@ -119,9 +125,12 @@ def extras(model: ConditionalVAE, config: dict[str, Any], dataset: Dataset) -> N
 
 def sample(args: argparse.Namespace, model: ConditionalVAE, config: dict[str, Any],
            path: Path) -> None:  # fmt: skip
-    """`minivae sample RUN --label ...`, or without it the same style in all classes."""
+    """`minivae sample RUN --label ...`, without it the same style in all classes; completions."""
     dataset = _common.load_data(model, config, args.run)
     known, as_array = told(model, dataset), path.suffix.lower() == ".npy"
+    if isinstance(dataset, Parted):
+        completion.sample(args, model, dataset, path)
+        return
     if not as_array:
         _common.require_images(dataset, "--out FILE.npy writes an array")
     if args.label is None and known.label is None:
@@ -194,7 +203,9 @@ def pictures(model: ConditionalVAE, dataset: Dataset, rows: list[Any], seed: int
     q = model.encode(x, y)
     kl = to_numpy(q.kl_terms(model.prior_of(y))).mean(axis=0)
     figures["kl"] = plots.kl_per_latent(kl)
-    if _common.is_image(dataset):
+    if isinstance(dataset, Parted):
+        figures |= completion.pictures(model, dataset, seed)
+    elif _common.is_image(dataset):
         decoded = to_numpy(model.reconstruct(x[:48], y[:48]))
         figures["reconstructions"] = plots.reconstructions(x[:48], decoded, shape)
         args = argparse.Namespace(seed=seed, temperature=1.0, draw=False, device="cpu")

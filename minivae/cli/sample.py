@@ -31,7 +31,9 @@ before it, which takes as many passes as there are pixels. --temperature
 divides the logits.
 
 A conditional VAE draws what --label asks for; without it, rows of one style in
-all classes: the same noise in each column, under another label."""
+all classes: the same noise in each column, under another label. One that is
+given quadrants completes test images, each several times, and shows them
+between what is given and the image itself."""
 EXAMPLES = """examples:
   minivae sample runs/digits-vae-1
       96 images, in runs/digits-vae-1/pictures/sample.png
@@ -50,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     _common.add_run_argument(parser)
-    add("--n", type=int, metavar="N", help="images; default: 96")
+    add("--n", type=int, metavar="N",
+        help="images; default: 96; to complete: 8")  # fmt: skip
     add("--label", metavar="L",
         help="what a conditional model is to draw: a class, or shape=heart,x=-2,... for factors; "
         "default: the same styles in all classes")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from minivae import runs
 from minivae.cli import conditional, quantised, resume, session
 from minivae.cli.options import add_arguments, complete
-from minivae.datasets import LOADERS, Dataset, binarise_splits, load
+from minivae.datasets import LOADERS, Dataset, prepared
 from minivae.models import MODELS, smoothed_mean
 from minivae.models.base import Model
 from minivae.optimizers import OPTIMIZERS, Optimizer
@@ -38,6 +38,8 @@ EXAMPLES = """examples:
       no latents: p(x) exactly, pixel after pixel, from one masked network
   minivae train --model cvae --prior learned
       told the class of each digit, with a prior p(z|y); --condition factors for rendered worlds
+  minivae train --model cvae --prior learned --condition quadrants-2
+      given the left half of each image, to predict the right half; quadrants-1, -3: other parts
   minivae train --data my-images/ --likelihood gaussian --patience 20
       your own images, .npy, .npz or .csv; stop when 20 epochs bring nothing
   minivae train --learning-rate-schedule warmup:epochs=5+cosine --kl-schedule linear:epochs=50
@@ -90,11 +92,8 @@ def _note_scale(dataset: Dataset, likelihood: str) -> None:
 
 
 def load_data(args: argparse.Namespace) -> Dataset:
-    """The data that the options name, split and binarised."""
-    dataset = load(args.data)
-    if args.validation is not None:
-        dataset = dataset.with_validation(args.validation)
-    return binarise_splits(dataset, args.binarisation)
+    """The data that the options name, as the training uses them."""
+    return prepared(args.data, args.validation, args.binarisation, args.condition)
 
 
 def _model(args: argparse.Namespace, dataset: Dataset) -> Model:

@@ -18,6 +18,7 @@
     files.py          load_file: any of these kinds as a data set
     conditions.py     what a conditional model is told about each image: class, attributes, numbers
     binarisation.py   grey to black and white: none, threshold, fixed, new
+    parts.py          images of which one, two or three quadrants are given
     build_digits.py   how digits.npz was made
 
 Only MNIST is ever downloaded, when it is asked for and is not at hand; and nothing here is drawn
@@ -35,6 +36,7 @@ from minivae.datasets.digits import load_digits
 from minivae.datasets.files import load_file
 from minivae.datasets.glyphs import draw_glyphs, glyphs_grid, load_glyphs
 from minivae.datasets.mnist import load_mnist
+from minivae.datasets.parts import Parted, PartedSplit, joined, parted, quadrants, quadrants_of
 from minivae.datasets.sprites import draw_sprites, load_sprites, sprites_grid
 from minivae.datasets.streamed import Streamed
 
@@ -65,9 +67,33 @@ def load(name: str | os.PathLike[str]) -> Dataset:
     )
 
 
+def prepared(
+    name: str | os.PathLike[str],
+    validation: int | None = None,
+    binarisation: str = "none",
+    condition: str | None = None,
+) -> Dataset:
+    """A data set as an experiment uses it: loaded, split, binarised, and parted if it is to be.
+
+    validation    examples to hold out; None for as many as the loader does.
+    binarisation  see `binarise_splits`.
+    condition     what a conditional model is told; one of quadrants makes a `Parted`.
+    Raises        ValueError, one line, for what cannot be done with these data.
+    """
+    given = quadrants_of(condition)
+    dataset = load(name)
+    if validation is not None:
+        dataset = dataset.with_validation(validation)
+    if given is not None:
+        return parted(dataset, given, binarisation)
+    return binarise_splits(dataset, binarisation)
+
+
 __all__ = [
     "Conditions",
     "Dataset",
+    "Parted",
+    "PartedSplit",
     "Split",
     "Streamed",
     "binarise",
@@ -76,11 +102,16 @@ __all__ = [
     "draw_glyphs",
     "draw_sprites",
     "glyphs_grid",
+    "joined",
     "load",
     "load_digits",
     "load_file",
     "load_glyphs",
     "load_mnist",
     "load_sprites",
+    "parted",
+    "prepared",
+    "quadrants",
+    "quadrants_of",
     "sprites_grid",
 ]

@@ -1,4 +1,5 @@
-"""What a conditional model is told about each image: its class, or what is known of its making.
+"""What a conditional model is told about each image: its class, what is known of its making, or
+a part of the image itself.
 
     known = conditions(dataset, "label")     # or "factors", or "shape,x,y"
     y = known.of(dataset.train)              # (N, C)
@@ -6,7 +7,7 @@
 
 A class is a one-hot row, so that no class is nearer to another one.  A number is scaled to run from
 -1 to 1 over the training images.  An angle is a point on the circle, (cos, sin), so that its end is
-its beginning.  Several attributes stand beside each other.
+its beginning.  Several attributes stand beside each other.  Pixels that are given stay as they are.
 """
 
 import math
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minivae.datasets.base import Dataset, Split
+from minivae.datasets.parts import QUADRANTS, Parted, PartedSplit, quadrants_of
 
 CLASSES = ("shape", "character", "family", "weight", "slant")
 """Factors of the rendered worlds that are names, not numbers."""
@@ -145,21 +147,58 @@ class Conditions:
         return self.rows([np.array([a.read(words[a.name])]) for a in self.attributes])[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenPixels(Conditions):
+    """The condition is a part of the image itself: there are no attributes.
+
+    pixels  C, how many are given.
+    """
+
+    pixels: int
+    attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """C, the number of columns of y."""
+        return self.pixels
+
+    @property
+    def label(self) -> None:
+        """None: no class is told."""
+        return None
+
+    def of(self, split: Split) -> np.ndarray:
+        """What is given of all images of a split of a `Parted`, (N, C) float32."""
+        if not isinstance(split, PartedSplit):
+            raise ValueError("expected images in two parts, as `parted` makes them")
+        return split.given
+
+    def read(self, text: str) -> np.ndarray:
+        """ValueError, one line: no text says pixels."""
+        raise ValueError(f"what is given is a part of an image: no label says it, got {text!r}")
+
+
 def conditions(dataset: Dataset, how: str = "label") -> Conditions:
     """What is known about the images of a data set, fitted on its training images.
 
-    how     "label", the class; "factors", all factors; or names of factors with commas between.
+    how     "label", the class; "factors", all factors; names of factors with commas between; or one
+            of `QUADRANTS`, for a data set that was parted so.
     Raises  ValueError, one line, for data without them, or a name that they do not have.
     """
+    if quadrants_of(how) is not None:
+        if not isinstance(dataset, Parted):
+            raise ValueError(f"expected {dataset.name} parted into {how} and the rest: see parted")
+        return GivenPixels(pixels=int(dataset.known.sum()))
     names = [how] if how == "label" else list(dataset.factor_names)
     if how not in ("label", "factors"):
         names = how.split(",")
     known = ", ".join(["label", *(["factors"] if dataset.factor_names else [])])
+    parts = f", or one of {', '.join(QUADRANTS)}" if min(dataset.image_shape) > 1 else ""
     for name in names:
         if name != "label" and (name not in dataset.factor_names or names.count(name) > 1):
             raise ValueError(
                 f"expected a condition of {dataset.name} ({known}"
-                f"{''.join(', ' + n for n in dataset.factor_names)}), got {how!r}"
+                f"{''.join(', ' + n for n in dataset.factor_names)}){parts}; got {how!r}"
             )
     if not names:
         raise ValueError(f"{dataset.name} has no known factors: expected label, got {how!r}")

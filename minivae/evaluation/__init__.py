@@ -1,5 +1,6 @@
 """How good a model is: bounds and likelihoods with standard errors and units."""
 
+from minivae.datasets import quadrants
 from minivae.evaluation.annealed import (
     Annealed,
     Annealing,
@@ -33,7 +34,6 @@ from minivae.evaluation.conditional import (
     leakage,
     mean_codes,
     prior_likelihood,
-    quadrants,
 )
 from minivae.evaluation.factors import FactorInformation, factor_information, rotation_curve
 from minivae.evaluation.gaps import Anatomy, Gaps, Sampled, anatomy

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from minivae import walks
 from minivae.arrays import Array, standard_normal, to_numpy
+from minivae.datasets import joined
 from minivae.distributions import Gaussian
 from minivae.evaluation.bounds import ImportanceEstimate
 from minivae.evaluation.likelihood import ROWS, Likelihood
@@ -203,39 +205,20 @@ def class_pixels(
 # ---- images of which a part is given ----
 
 
-def quadrants(image_shape: tuple[int, ...], given: int) -> np.ndarray:
-    """Which pixels are given, (D,) bool: 1 the lower left quarter, 2 the left half, 3 all but the
-    lower right quarter.
-
-    The condition y is then x[:, given], and what is predicted x[:, ~given].
-    Raises  ValueError for another number, or an image that has no halves.
-    Source  Sohn, Lee and Yan (2015), section 5.1; which quarters, as in the programs of others.
-    """
-    height, width = image_shape[:2]
-    if given not in (1, 2, 3) or height < 2 or width < 2:
-        raise ValueError(f"expected 1, 2 or 3 quadrants of an image, got {given} of {image_shape}")
-    known = np.zeros(image_shape, bool)
-    known[height // 2 :, : width // 2] = True
-    if given >= 2:
-        known[:, : width // 2] = True
-    if given == 3:
-        known[: height // 2] = True
-    return known.reshape(-1)
-
-
 def completed(
-    model: ConditionalVAE, y: np.ndarray, known: np.ndarray, rng: Any, temperature: float = 1.0
-) -> np.ndarray:
+    model: ConditionalVAE, y: np.ndarray, known: np.ndarray, rng: Any, temperature: float = 1.0,
+    pixels: Any = None,
+) -> np.ndarray:  # fmt: skip
     """Whole images: the given pixels as they are, the others the mean of p(x|z,y), z ~ p(z|y).
 
     Shapes  y (N, C) with C the number of given pixels, known (D,), result (N, D).
+    pixels  a generator of the model's device: the others are drawn from p(x|z,y), too.
     """
     p_z = model.prior_of(y)
     eps = temperature * standard_normal(rng, p_z.mu.shape, p_z.mu)
-    whole = np.empty((len(y), len(known)), np.float32)
-    whole[:, known] = y
-    whole[:, ~known] = to_numpy(model.decode(p_z.sample(eps), y).mean)
-    return whole
+    p = model.decode(p_z.sample(eps), y)
+    rest = p.mean if pixels is None else walks.pixels(p, pixels)
+    return joined(y, to_numpy(rest), known)
 
 
 def mean_codes(model: Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:

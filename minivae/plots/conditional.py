@@ -23,19 +23,21 @@ def styles(
 
 def completions(
     given: np.ndarray, known: np.ndarray, drawn: np.ndarray, truth: np.ndarray,
-    image_shape: tuple[int, ...],
+    image_shape: tuple[int, ...], shown: str = "",
 ) -> Figure:  # fmt: skip
     """A row for each image: what is given, several completions of it, and the image itself.
 
     What is not given is half-grey in the first column.
 
     Shapes  given and truth (N, D), known (D,) bool, drawn (N, S, D).
+    shown   what the completions are, for the title.
     """
     asked = np.where(known, given, 0.25)
     page = np.concatenate([asked[:, None], drawn, truth[:, None]], axis=1)
     columns = page.shape[1]
     mosaiced = mosaic(page.reshape(-1, page.shape[-1]), image_shape, columns)
-    figure = picture(mosaiced, "what is given, completions of it, and the image")
+    title = "what is given, completions of it, and the image"
+    figure = picture(mosaiced, f"{title} ({shown})" if shown else title)
     names = ["given", *([""] * (columns - 2)), "image"]
     names[columns // 2] = "drawn from p(x|y)" if columns > 2 else names[columns // 2]
     _columns(figure, image_shape, names)

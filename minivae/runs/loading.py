@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minivae.arrays import Device, dtype_name, like, to_numpy
-from minivae.datasets import Dataset, binarise_splits, load
+from minivae.datasets import Dataset, prepared
 from minivae.models import MODELS
 from minivae.models.base import Model
 from minivae.optimizers import OPTIMIZERS, Optimizer
@@ -124,7 +124,7 @@ def make_optimizer(settings: Mapping[str, Any]) -> Optimizer:
 
 
 def load_data(config: Mapping[str, Any], folder: str | Path | None = None) -> Dataset:
-    """The data of a run as it used them: split and binarised in the same way.
+    """The data of a run as it used them: split, binarised and parted in the same way.
 
     folder  of the run; its card says what the data were.  A model that was saved without a card, or
             no folder: whatever stands under that name now.
@@ -132,11 +132,8 @@ def load_data(config: Mapping[str, Any], folder: str | Path | None = None) -> Da
     """
     if "data" not in config:
         raise ValueError("the run's config.json does not say which data it had")
-    data = config["data"]
-    dataset = load(data["name"])
-    if data["validation"] is not None:
-        dataset = dataset.with_validation(data["validation"])
-    dataset = binarise_splits(dataset, data["binarisation"])
+    data, told = config["data"], config.get("architecture", {}).get("condition")
+    dataset = prepared(data["name"], data["validation"], data["binarisation"], told)
     carded = folder is not None and Path(folder, "card.json").exists()
     if carded and dataset.sha256 != read_card(Path(str(folder)))["data_sha256"]:
         raise ValueError(
