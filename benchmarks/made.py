@@ -57,6 +57,11 @@ def trained(folder: Path, words: list[str]) -> tuple[MADE, dict[str, Any]]:
     if folder.exists() and not (folder / "checkpoint.json").exists():
         shutil.rmtree(folder)  # stopped before its first checkpoint
     if folder.exists():
+        asked = int(words[words.index("--epochs") + 1])
+        began = runs.load_run(folder)[1]["training"]["epochs"]
+        if began != asked:  # its schedule is that of so many
+            raise SystemExit(f"{folder} is a training of {began} epochs, not of {asked}: give "
+                             "another --folder")  # fmt: skip
         status = minivae(["train", "--resume", str(folder)])
     else:
         status = minivae(["train", "--model", "made", "--out", str(folder), *words])

@@ -16,8 +16,8 @@ p(z|y), beside real test digits.  The label that a linear probe reads from the c
 two differ.
 
 Every stage is a run folder below --out and an entry in its results.json; a benchmark that was
-killed goes on where it was, to the bit.  The exit status is 0 if all that was asked for was
-reached.
+killed goes on where it was, to the bit, and two processes may do different --stages side by side.
+The exit status is 0 if all that was asked for was reached.
 """
 
 import argparse
@@ -26,15 +26,17 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 import minivae as mv
 from minivae import runs
 from minivae.arrays import generator
-from minivae.datasets import conditions, parted
+from minivae.datasets import Dataset, conditions, parted
 from minivae.evaluation import (
     Classifier,
     Estimate,
@@ -46,7 +48,7 @@ from minivae.evaluation import (
 from minivae.models import ConditionalArchitecture, ConditionalVAE
 from minivae.runs import Keeper
 from minivae.schedules import learning_rate_schedule
-from minivae.training import History, evaluate_objective, train
+from minivae.training import History, Row, evaluate_objective, train
 
 SIDE = (28, 28)
 PUBLISHED = {1: (100.4, 71.8), 2: (61.9, 51.0), 3: (25.4, 24.2)}
@@ -77,23 +79,35 @@ def trained(
         }  # fmt: skip
         data = {"name": "mnist", "validation": 0, "binarisation": binarisation}
         runs.write_config(folder, model, {"model": "cvae", "data": data, "training": asked})
-        card = runs.card(mv.load_mnist(), 0, "cpu", 1)
+        card = runs.card(loaded(), 0, "cpu", 1)
         runs.write_sealed(folder / "card.json", card)
         keeper.write("training")
     steps = -(-len(x) // 128)
+
+    def kept(row: Row) -> None:
+        keeper.after_epoch(row)
+        print(f"{folder.name}: epoch {row['epoch']:.0f}/{epochs}, training ELBO "
+              f"{row['train_elbo']:.2f} nats, {row['seconds']:.0f} s", flush=True)  # fmt: skip
+
     train(
         model, x, y=y, epochs=epochs, batch_size=128, optimizer=optimizer, progress=None,
         learning_rate_schedule=learning_rate_schedule(schedule, steps, epochs),
-        binarisation=binarisation, history=history, after_epoch=keeper.after_epoch,
+        binarisation=binarisation, history=history, after_epoch=kept,
     )  # fmt: skip
     keeper.write("finished")
     assert isinstance(model, ConditionalVAE)
     return model
 
 
+@cache
+def loaded() -> Dataset:
+    """MNIST, read once, and so its note said once."""
+    return mv.load_mnist()
+
+
 def mnist(options: argparse.Namespace) -> Any:
     """All 60,000 images to train, or the first of them for a trial."""
-    data = mv.load_mnist().with_validation(0)
+    data = loaded().with_validation(0)
     return replace(data, train=data.train[: options.examples])
 
 
@@ -114,10 +128,12 @@ def quadrant(folder: Path, given: int, pixels: str, options: argparse.Namespace)
         "published_net": PUBLISHED[given][0], "published_cvae": PUBLISHED[given][1],
     }  # fmt: skip
     if pixels == "binary":
-        some = slice(options.images)
-        found = conditional_importance(
-            model, held[some], held_y[some], generator("cpu", 0, 0, 62), options.samples
-        )
+        some, rng = slice(options.images), generator("cpu", 0, 0, 62)
+        print(f"{folder.name}: likelihood, {options.samples} draws an image", flush=True)
+        with tqdm(total=len(held[some]), unit="ex", disable=None, leave=False) as bar:
+            found = conditional_importance(
+                model, held[some], held_y[some], rng, options.samples, bar.update
+            )
         nll = Estimate.of(found.nll)
         result |= {
             "nll": nll.mean, "nll_error": nll.standard_error, "samples": options.samples,
@@ -213,17 +229,33 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.json"
     asked = {name: value for name, value in vars(options).items() if name not in ("out", "stages")}
+    unknown = sorted(set(options.stages or ()) - set(stages))
+    if unknown:
+        parser.error(f"expected --stages of {', '.join(stages)}; got {', '.join(unknown)}")
+    results = recorded(path, asked)
+    for name in options.stages or stages:
+        if name not in results:
+            begun, folder = time.perf_counter(), options.out / name
+            folder.mkdir(exist_ok=True)
+            with runs.claimed(folder):
+                result = stages[name](folder)
+            result["seconds"] = round(time.perf_counter() - begun, 1)
+            results = recorded(path, asked, {name: result})
+        print(line(results[name]), flush=True)
+    return int(not all(passed(results[name]) for name in options.stages or stages))
+
+
+def recorded(path: Path, asked: dict[str, Any], more: Any = None) -> dict[str, Any]:
+    """What results.json has, with ``more`` in it; another process may have added its stages.
+
+    It is written before the first stage, too: what was begun goes on with the same options only.
+    """
     results = json.loads(path.read_text()) if path.exists() else {"options": asked}
     if results["options"] != asked:
         raise SystemExit(f"{path}: was begun with other options: {results['options']}")
-    for name in options.stages or stages:
-        if name not in results:
-            begun = time.perf_counter()
-            results[name] = stages[name](options.out / name)
-            results[name]["seconds"] = round(time.perf_counter() - begun, 1)
-            runs.write_json(path, results)
-        print(line(results[name]), flush=True)
-    return int(not all(passed(results[name]) for name in options.stages or stages))
+    results |= more or {}
+    runs.write_json(path, results)
+    return results
 
 
 def line(r: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ Results: RUN/vq.json, and pictures in RUN/pictures.
 
 import argparse
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,17 @@ def pca_error(train: np.ndarray, test: np.ndarray, bits: float) -> tuple[float, 
         error += float(((t[:, :q] - coded) ** 2).sum(axis=1).mean())
         best = min(best, (error, q, b))
     return best
+
+
+def has_prior(folder: Path) -> bool:
+    """Whether the run has a prior over the codes that it gives now, after more epochs too."""
+    model, _ = runs.load_run(folder)
+    assert isinstance(model, VQVAE)
+    try:
+        return load_prior(folder, model) is not None
+    except ValueError as error:
+        print(f"{error}: it is trained again")
+        return False
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -107,17 +119,21 @@ def main() -> int:
     add("--run", type=Path, default=None, help="folder; default: runs/benchmark-vq-DATA")
     args = parser.parse_args()
     folder = args.run or Path("runs", f"benchmark-vq-{args.data}")
+    if folder.exists() and not (folder / "checkpoint.json").exists():
+        shutil.rmtree(folder)  # stopped before its first checkpoint
     words = ["--resume", str(folder), "--epochs", str(args.epochs)]
     if not folder.exists():
         words = ["--data", args.data, "--model", "vq", "--out", str(folder)]
         words += ["--epochs", str(args.epochs)]
     if minivae(["train", *words]):
         return 2
-    if not (folder / "prior.npz").exists():
+    if not has_prior(folder):
         width = "500" if args.data == "mnist" else "128"
-        if minivae(["prior", str(folder), "--epochs", str(args.prior_epochs), "--hidden", width]):
+        words = ["--epochs", str(args.prior_epochs), "--hidden", width, "--force"]
+        if minivae(["prior", str(folder), *words]):
             return 2
-    minivae(["sample", str(folder)])
+    if minivae(["sample", str(folder)]):
+        return 2
     found = figures(folder)
     runs.write_json(folder / "vq.json", found)
     for name, value in found.items():

@@ -97,9 +97,9 @@ def nearest(z: Array, E: Array) -> Array:
     for rows in _chunks(z.shape[0], n):
         part = z[rows, :]
         distance = lengths - 2.0 * (part @ E.T)  # less |z|^2
-        size = xp.sum(part * part, axis=1, keepdims=True) + xp.max(lengths)
+        size = xp.sum(part * part, axis=1, keepdims=True) + lengths  # of what was added
         near = distance <= xp.min(distance, axis=1, keepdims=True) + rounding * size
-        index[rows] = xp.min(xp.where(near, numbers, last), axis=1)
+        index[rows] = xp.min(xp.where(near, numbers, last), axis=1)  # the first of the near
     return index
 
 
@@ -129,7 +129,8 @@ class Averages(NamedTuple):
     """A codebook and its moving averages.
 
     E      (n_codes, C)  the entries.
-    share  (n_codes,)    the share of the vectors that chose each of them; together 1.
+    share  (n_codes,)    the share of the vectors that chose each of them; together 1 (a little
+                         more for some steps after an entry was restarted with a share of its own).
     total  (n_codes, C)  share times the mean of those vectors.
     """
 
@@ -149,22 +150,29 @@ def moved(
         total_k  <-  decay total_k + (1 - decay) s_k / N
         e_k       =  total_k / smoothed_k,    smoothed_k = (share_k + a / n_codes) / (1 + a)
 
-    with a = ``smoothing`` (Laplace): as if a share a of all vectors were spread evenly.  An entry
-    that nobody ever chose stays where it is.  Shares, not counts: the step does not depend on the
-    size of the batch.  With decay = 0 and a = 0, and all the data as the batch, e_k is the mean of
-    its vectors: one step of Lloyd's k-means.
+    with a = ``smoothing`` (Laplace): as if a share a of all vectors were spread evenly.  Shares,
+    not counts: the step does not depend on the size of the batch.  With decay = 0 and a = 0, and
+    all the data as the batch, e_k is the mean of its vectors: one step of Lloyd's k-means.
+
+    An entry that nobody chooses keeps its place for a while, since share and total shrink together;
+    once its share is below a / n_codes the smoothing draws it to 0.  With a = 1e-5 and a decay of
+    0.99 that takes 1,100 steps: long before, `VQVAE.after_epoch` should have found it dead.  With
+    a share of exactly 0 it stays where it is.
 
     Shapes  index (N,), z (N, C).
-    Source  van den Oord, Vinyals and Kavukcuoglu (2017), appendix A.1.
+    Source  van den Oord, Vinyals and Kavukcuoglu (2017), appendix A.1; the smoothing is not in the
+            paper but in its authors' program.
     """
     n_codes, N = before.share.shape[0], z.shape[0]
     count, total = sums(index, z, n_codes)
     share = decay * before.share + ((1.0 - decay) / N) * count
     total = decay * before.total + ((1.0 - decay) / N) * total
-    xp = namespace(share)
-    used = xp.expand_dims(cast(share > 0.0, share), axis=1)
     smoothed = (share + smoothing / n_codes) / (1.0 + smoothing)
-    E = used * total / (xp.expand_dims(smoothed, axis=1) + (1.0 - used)) + (1.0 - used) * before.E
+    xp = namespace(share)
+    share_k, smoothed_k = (xp.expand_dims(v, axis=1) for v in (share, smoothed))
+    used = cast(share_k > 0.0, share)
+    unused = 1.0 - used  # their smoothed share may be 0: it becomes 1, and divides a 0
+    E = used * total / (smoothed_k + unused) + unused * before.E
     return Averages(E, share, total)
 
 

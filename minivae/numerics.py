@@ -76,6 +76,24 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
+def tempered(logits: Array, temperature: float) -> Array:
+    """logits / T: for T < 1 a distribution more decided than theirs, for T > 1 one less so.
+
+    A temperature below 1e-6 counts as 1e-6, and one above 1e6 as 1e6.  By then the likeliest class
+    has all the probability, or every class the same; and no quotient overflows in float32.
+
+    Shapes  any, elementwise.
+    Raises  ValueError for a temperature that is not positive and finite.
+
+    >>> import numpy as np
+    >>> tempered(np.array([1.0, -2.0]), 0.5).tolist()
+    [2.0, -4.0]
+    """
+    if not 0.0 < temperature < math.inf:
+        raise ValueError(f"expected a temperature above 0 and finite, got {temperature}")
+    return logits / min(max(temperature, 1e-6), 1e6)
+
+
 def log_mean_exp(x: Array, axis: int = 0) -> Array:
     """log of the mean of exp(x) along ``axis``: `logsumexp` minus log S.
 

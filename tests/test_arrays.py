@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from minivae import arrays
 from minivae.arrays import (
     BLOCK,
+    beside,
     cast,
     dtype_name,
     fused,
@@ -341,3 +342,9 @@ def test_an_interrupt_waits_for_the_other_threads(monkeypatch: pytest.MonkeyPatc
     after = x.copy()
     time.sleep(0.1)
     assert after.sum() > arrays.BLOCK and np.array_equal(after, x)
+
+
+def test_nothing_beside_an_array_is_the_array_itself() -> None:
+    a = np.ones((3, 2))
+    assert beside(a, np.empty((3, 0))) is a
+    assert beside(a, 2.0 * a).tolist() == [[1.0, 1.0, 2.0, 2.0]] * 3

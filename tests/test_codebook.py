@@ -176,6 +176,30 @@ def test_k_means_starts_from_the_data_spread_by_squared_distance() -> None:
     assert 0.0 not in seconds and abs(share - 0.9) < 4 * math.sqrt(0.09 / len(seconds))
 
 
+def test_k_means_takes_every_vector_once_if_there_are_no_more() -> None:
+    z = np.array([[0.0], [1.0], [10.0], [11.0], [50.0], [51.0]])
+    for seed in range(10):  # a vector that was taken has no distance left from those taken
+        start = k_means(z, 6, np.random.default_rng(seed), steps=0)
+        assert sorted(start.E[:, 0].tolist()) == z[:, 0].tolist()
+        assert start.share == pytest.approx(1 / 6) and start.total == pytest.approx(start.E / 6)
+
+
+def test_k_means_takes_ten_steps_of_lloyd() -> None:
+    z = np.random.default_rng(8).normal(size=(200, 2))
+    E = [k_means(z, 7, np.random.default_rng(0), **more).E for more in ({}, {"steps": 10})]
+    assert np.array_equal(*E)
+    cost = []
+    for steps in (0, 1, 10):
+        found = k_means(z, 7, np.random.default_rng(0), steps).E
+        cost.append(float(((z - found[nearest(z, found)]) ** 2).sum()))
+    assert cost[0] > cost[1] > cost[2]
+
+
+def test_fresh_entries_have_the_length_one_in_the_mean() -> None:
+    E = Codebook(2000, 9).initial(np.random.default_rng(0))["E"]
+    assert (E**2).sum(axis=1).mean() == pytest.approx(1.0, abs=0.05)
+
+
 def test_k_means_with_fewer_different_vectors_than_entries() -> None:
     z = np.repeat(np.eye(2, dtype=np.float32), 3, axis=0)
     found = k_means(z, 5, np.random.default_rng(0))
@@ -210,3 +234,27 @@ def test_entries_that_differ_by_rounding_alone_are_as_near(dtype: Any) -> None:
         )
         pair = np.stack([z + d, z - d]).astype(dtype)
         assert nearest(z[None].astype(dtype), pair).tolist() == [0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_entry_far_away_does_not_blur_the_others(dtype: Any) -> None:
+    """Its |e|^2 is rounded to more than the distance of the others, but it is not added to them."""
+    rng = np.random.default_rng(4)
+    z, E = rng.normal(size=(60, 3)).astype(dtype), rng.normal(size=(9, 3)).astype(dtype)
+    far = np.full((1, 3), 1e4 if dtype == "float32" else 1e8, dtype)
+    assert nearest(z, np.concatenate([far, E])).tolist() == [k + 1 for k in by_hand(z, E)]
+
+
+def test_an_entry_that_nobody_chooses_stays_until_the_smoothing_draws_it_to_zero() -> None:
+    state = Averages(np.array([[1.0], [3.0]]), np.full(2, 0.5), np.array([[0.5], [1.5]]))
+    places = []
+    for _ in range(2500):
+        state = moved(state, np.zeros(4, np.int64), np.ones((4, 1)), 0.99, 1e-5)
+        places.append(float(state.E[1, 0]))
+    assert places[300] == pytest.approx(3.0, abs=1e-2)
+    half = int(np.argmax(np.array(places) < 1.5))  # its share is then a / n_codes
+    assert half == pytest.approx(math.log(1e-5) / math.log(0.99), abs=3.0)
+    assert places[-1] < 1e-4 and state.E[0, 0] == pytest.approx(1.0, abs=1e-5)
+    unused = Averages(state.E, np.array([1.0, 0.0]), np.array([[1.0], [0.0]]))
+    again = moved(unused, np.zeros(4, np.int64), np.ones((4, 1)))
+    assert np.array_equal(again.E[1], state.E[1])  # a share of exactly 0: where it was

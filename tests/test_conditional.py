@@ -309,6 +309,18 @@ def test_errors_are_one_line(call: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_the_objective_is_the_bound_with_fresh_noise_and_its_options(samples: int) -> None:
+    model, x, y, _ = make(np.random.default_rng(10), B=4)
+    got = model.objective(
+        x, np.random.default_rng(1), False, y=y, samples=samples, kl_weight=0.4, free_bits=0.3
+    )
+    eps = np.random.default_rng(1).standard_normal((samples, 4, 2))
+    want = objectives.conditional_elbo(model, x, y, eps, 0.4, 0.3, gradient=False)
+    for a, b in zip(got, want, strict=True):
+        assert a == pytest.approx(b, abs=1e-14)
+
+
 # ---- on a device that refuses NumPy ----
 
 
@@ -332,3 +344,10 @@ def test_on_a_strict_device(prior: str) -> None:
     assert model.check_conditions(there(y), 3).device == device
     assert to_numpy(model.sample(3, np.random.default_rng(0), there(y))) == pytest.approx(drawn)
     assert to_numpy(model.reconstruct(x, y)).shape == x.shape
+    if prior == "standard":
+        here = make(np.random.default_rng(11), prior=prior)[0].given(y[0])
+        made = ConditionalVAE(model.architecture, dtype="float64", device=there)
+        made.parameters.theta[...] = model.parameters.theta
+        plain = made.given(y[0])
+        assert plain.parameters.theta.device == device
+        assert to_numpy(plain.parameters.theta) == pytest.approx(here.parameters.theta, abs=1e-14)

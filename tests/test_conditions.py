@@ -87,6 +87,7 @@ def test_unknown_labels(text: str, message: str) -> None:
     "text, message",
     [
         ("shape=heart,x=5", "x from -4 to 4, as training images have it; got '5'"),
+        ("shape=heart,x=-4.5", "x from -4 to 4, as training images have it; got '-4.5'"),
         ("shape=heart,x=nan", "got 'nan'"),
         ("shape=heart,x=left", "got 'left'"),
         ("shape=star,x=0", "shape one of square, ellipse, heart; got 'star'"),
@@ -98,6 +99,14 @@ def test_unknown_labels(text: str, message: str) -> None:
 def test_unknown_factors(sprites: Dataset, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         conditions(sprites, "shape,x").read(text)
+
+
+def test_only_the_first_factor_has_the_names_of_the_classes(sprites: Dataset) -> None:
+    renamed = replace(sprites, factor_names=("shape", "family", "rotation", "x", "y"))
+    shape, family = conditions(renamed, "shape,family").attributes
+    assert shape.names == sprites.class_names and shape.seen == (0, 1, 2)
+    assert family.kind == "class" and family.names == tuple(str(n) for n in range(13))
+    assert set(family.seen) <= set(range(8, 13))  # they were scales
 
 
 def test_angles_run_once_around(sprites: Dataset) -> None:

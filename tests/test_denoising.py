@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from oracles import make_model
 
 from minivae import Autoencoder, objectives
+from minivae.arrays import to_numpy
 from minivae.datasets import load_digits
 from minivae.models import Architecture, DenoisingAutoencoder
 from minivae.models.denoising import DAMAGES, damaged
@@ -35,6 +36,19 @@ def test_it_is_scored_on_the_original() -> None:
     assert np.array_equal(result.reconstruction, model.decode(model.encode(seen)).log_prob(x))
     plain = objectives.reconstruction(model, x, gradient=False)
     assert not np.allclose(result.reconstruction, plain.reconstruction)
+
+
+@pytest.mark.parametrize("how, level", [("mask", 0.6), ("salt-pepper", 0.3), ("gaussian", 2.0)])
+def test_each_use_is_damaged_afresh_by_what_is_asked_for(how: str, level: float) -> None:
+    x = np.random.default_rng(0).integers(0, 2, (6, 9)).astype(float)
+    model = DenoisingAutoencoder(Architecture(9, 2, (4,)), dtype="float64")
+    options = {"damage": how, "damage_level": level}
+    got = model.objective(x, np.random.default_rng(3), False, **options)  # type: ignore[arg-type]
+    seen = damaged(x, how, level, np.random.default_rng(3))
+    want = objectives.reconstruction(model, x, gradient=False, seen=seen)  # scored on x itself
+    assert np.array_equal(got.reconstruction, want.reconstruction)
+    again = model.objective(x, np.random.default_rng(4), False, **options)  # type: ignore[arg-type]
+    assert not np.array_equal(got.reconstruction, again.reconstruction)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -74,3 +88,13 @@ def test_it_repairs_better_than_one_that_never_saw_damage() -> None:
         train(model, x, test, epochs=30, batch_size=50, progress=False, **options)
         errors.append(float(np.mean((model.reconstruct(hurt) - test) ** 2)))
     assert errors[1] < 0.75 * errors[0]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damage_is_the_same_on_a_device_that_refuses_numpy(how: str) -> None:
+    strict = pytest.importorskip("array_api_strict")
+    x = np.random.default_rng(0).random((4, 5)).astype(np.float32)
+    there = strict.asarray(x, device=strict.Device("device1"))
+    got = damaged(there, how, 0.4, np.random.default_rng(1))
+    assert got.device == there.device and got.dtype == strict.float32
+    assert np.array_equal(to_numpy(got), damaged(x, how, 0.4, np.random.default_rng(1)))

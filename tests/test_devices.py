@@ -258,6 +258,19 @@ def test_objectives(
     same(run(lambda a: to_device(a, device)), want, device)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_importance_weighted_bound(dtype: str, device: Any) -> None:
+    model, x, eps = make_model(VAE, np.random.default_rng(1), S=3, activation="tanh")
+    theta, x, eps = (a.astype(dtype) for a in (model.parameters.theta, x, eps))
+
+    def run(move: Callable[[Any], Any]) -> list[Any]:
+        model.parameters.bind(move(theta))
+        return [*objectives.iwae(model, move(x), move(eps)), model.parameters.grad]
+
+    want = run(lambda a: a)
+    same(run(lambda a: to_device(a, device)), want, device)
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli", "gaussian"])
 @pytest.mark.parametrize("kind", [VAE, Autoencoder])
 def test_everything_public_of_a_model(kind: Any, likelihood: str, device: Any) -> None:

@@ -20,9 +20,17 @@ from minivae.datasets import binarise, binarise_splits, load_digits
 from minivae.distributions import Bernoulli, Categorical
 from minivae.lab.collapse import Setting, experiment
 from minivae.lab.collapse_models import PixelByPixel, PixelByPixelVAE
-from minivae.models import MADE, MadeArchitecture, ordered, prior_over, smoothed_mean
+from minivae.models import (
+    MADE,
+    IndependentPrior,
+    MadeArchitecture,
+    ordered,
+    prior_over,
+    smoothed_mean,
+)
 from minivae.models.masks import Autoregressive, MaskedDense, hidden_degrees, mask, positions
 from minivae.models.one_hot import numbers, one_hot
+from minivae.numerics import softmax
 from minivae.optimizers import Adam
 from minivae.parameters import Parameters
 from minivae.training import train
@@ -190,6 +198,7 @@ def test_a_masked_layer_is_a_dense_layer_with_holes() -> None:
         assert np.allclose(layer.dW, np.where(masks[t], x.T @ dy, 0.0), atol=1e-14)
         assert np.allclose(dx, dy @ np.where(masks[t], layer.W, 0.0).T, atol=1e-14)
         assert np.allclose(layer.db, dy.sum(axis=0))
+    layer.choose(1)  # the mask of the last forward, in another dtype
     parameters.bind(parameters.theta.astype("float32"))
     assert layer.forward(x.astype("float32"))[0].dtype == np.float32
     with pytest.raises(ValueError, match="of 0 and 1, got float64"):
@@ -293,12 +302,65 @@ def test_draws_of_several_masks_are_draws_of_the_mean() -> None:
         share = np.bincount((half @ [4, 2, 1]).astype(int), minlength=8) / len(half)
         assert (np.abs(share - p) <= 5.0 * np.sqrt(p * (1 - p) / len(half))).all()
     assert np.array_equal(got, model.sample(n, np.random.default_rng(2)))
+    rng = np.random.default_rng(2)  # each row from its own noise, by its own mask
+    u, t_of_row = rng.random((n, 3)), (2 * rng.random(n)).astype(int)
+    for row in range(20):
+        model.network.choose(t_of_row[row])
+        order = model.architecture.orders()[t_of_row[row]]
+        assert np.array_equal(got[row], model.draw(order, u[row : row + 1])[0])
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_temperature_is_positive_and_finite(temperature: float) -> None:
     with pytest.raises(ValueError, match="expected a temperature above 0 and finite"):
         drawn(3).sample(2, np.random.default_rng(0), temperature)
+
+
+@pytest.mark.parametrize("n_codes", [2, 3])
+def test_the_coldest_and_the_hottest_draws(n_codes: int) -> None:
+    """The likeliest value after the likeliest; and every value alike.  Nothing overflows."""
+    shares = {2: [0.6, 0.4], 3: [0.5, 0.3, 0.2]}[n_codes]
+    codes = np.random.default_rng(0).choice(n_codes, (50, 4), p=shares)
+    for prior in (prior_over(codes, n_codes, hidden=(5,)), IndependentPrior(codes, n_codes)):
+        for temperature in (1e-300, 1e-42, 1e-6):
+            drawn = prior.sample(50, np.random.default_rng(1), temperature)
+            assert (drawn == drawn[0]).all()
+        likeliest = prior.log_prob(everything(4, n_codes)).max()
+        assert prior.log_prob(drawn[:1])[0] == pytest.approx(likeliest, abs=0.2)
+        for temperature in (1e6, 1e42, 1e300):
+            drawn = prior.sample(4000, np.random.default_rng(2), temperature).astype(int)
+            share = np.bincount(drawn.ravel(), minlength=n_codes) / drawn.size
+            assert share == pytest.approx(1.0 / n_codes, abs=0.02)
+
+
+def test_the_last_code_is_drawn_where_rounding_leaves_a_gap() -> None:
+    class Highest:
+        def random(self, shape: tuple[int, int]) -> np.ndarray:
+            return np.full(shape, np.nextafter(1.0, 0.0))
+
+    prior = IndependentPrior(np.zeros((0, 2), np.int64), 7)
+    assert np.cumsum(softmax(prior.log_p[0]))[-1] < 1.0  # seven sevenths
+    assert prior.sample(3, Highest()).tolist() == [[6, 6]] * 3
+
+
+def test_a_mean_that_is_no_probability_is_refused() -> None:
+    for mean in (np.array([0.0, 0.5]), np.array([0.5, 1.0])):
+        with pytest.raises(ValueError, match=r"data_mean inside \(0, 1\).*smoothed_mean"):
+            MADE(MadeArchitecture(2, (3,)), mean)
+    same = np.full((9, 2), 2)  # a code that never changes has a probability below one
+    prior = prior_over(same, 3, hidden=())
+    prior.parameters.views(prior.parameters.theta)["network.0.W"][...] = 0.0
+    assert prior.log_prob(same[:1])[0] == pytest.approx(2 * math.log(10 / 12), abs=1e-5)
+
+
+def test_float32_stays_float32() -> None:
+    x = everything(4).astype(np.float32)
+    for options in ({}, {"n_codes": 3}, {"order": "random", "n_masks": 2, "direct": True}):
+        model = MADE(MadeArchitecture(4, (5,), **options))  # type: ignore[arg-type]
+        result = model.objective(x, np.random.default_rng(0))
+        found = [*result, model.log_prob(x), model.parameters.grad, *model.network.forward(
+            model.columns(x))[:1]]  # fmt: skip
+        assert {a.dtype.name for a in found} == {"float32"}
 
 
 def test_one_hot_and_back() -> None:
@@ -360,7 +422,9 @@ def test_a_prior_learns_what_the_codes_have_in_common(tmp_path: Path) -> None:
     for wrong, message in (
         (codes[:, :4], r"expected data of shape \(N, 5\)"),
         (codes + 1, "expected codes from 0 to 3, got 4 at row"),
+        (codes - 1, "expected codes from 0 to 3, got -1 at row"),
         (codes - 0.5, "expected codes from 0 to 3, got"),
+        (0.9 * codes, r"expected codes from 0 to 3, got [0-9.]+ at row"),
     ):
         with pytest.raises(ValueError, match=message):
             prior.check(wrong)
@@ -430,7 +494,8 @@ def test_the_commands(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     for command in ("reconstruct", "interpolate", "traverse", "usage", "holes", "gap", "probe",
                     "diagnose", "report", "factors", "encode"):  # fmt: skip
         assert main([command, "whole", *(["--out", "c.npy"] * (command == "encode"))]) == 2, command
-        assert capsys.readouterr().err == "minivae: whole: a made has no latent codes\n", command
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("minivae: whole: a made has no latent codes: see "), command
     for wrong, message in (
         (["sample", "whole", "--temperature", "0"], "--temperature above 0"),
         (["sample", "whole", "--draw"], "pixels are always drawn"),
@@ -477,6 +542,21 @@ def test_it_runs_on_a_device_that_refuses_numpy() -> None:
             train(m, x, x, epochs=2, batch_size=5, progress=False).rows[-1] for m in (here, there)
         ]
         assert rows[0]["valid_log_px"] == pytest.approx(rows[1]["valid_log_px"], abs=1e-3)
+
+
+def test_a_masked_network_with_conditions_on_such_a_device() -> None:
+    strict = pytest.importorskip("array_api_strict")
+    rng, where = np.random.default_rng(7), strict.Device("device1")
+    degrees = [hidden_degrees(5, 3, rng), hidden_degrees(4, 3, rng)]
+    net = Autoregressive([positions([2, 0, 1])], [degrees], "tanh", 2, 2, direct=True)
+    parameters = Parameters({"net": net}, rng, "float64")
+    x, dy, found = rng.normal(size=(3, 8)), rng.normal(size=(3, 6)), []
+    for move in (lambda a: a, lambda a: strict.asarray(a, device=where)):
+        parameters.bind(move(to_numpy(parameters.theta)))
+        y, cache = net.forward(move(x))
+        found.append([to_numpy(a) for a in (y, net.backward(move(dy), cache), parameters.grad)])
+    for here, there in zip(*found, strict=True):
+        assert there == pytest.approx(here, abs=1e-12)
 
 
 # ---- the over-strong decoder of the laboratory ----

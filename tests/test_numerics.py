@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivae.numerics import LOG_2PI, log_mean_exp, logsumexp, sigmoid, softplus
+from minivae.numerics import (
+    LOG_2PI,
+    log_mean_exp,
+    logsumexp,
+    sigmoid,
+    softmax,
+    softplus,
+    tempered,
+)
 from minivae.verify import complex_step
 
 DTYPES = ["float32", "float64"]
@@ -127,3 +135,17 @@ def test_the_suite_is_strict() -> None:
     for wrong in (lambda: np.exp(np.array(1e4)), lambda: 1 / np.zeros(1), lambda: np.zeros(1) / 0):
         with pytest.raises(FloatingPointError):
             wrong()
+
+
+def test_a_temperature_divides_and_never_overflows() -> None:
+    logits = np.array([[30.0, -2.0, 0.5]], np.float32)
+    assert tempered(logits, 1.0).tolist() == logits.tolist()
+    assert tempered(logits, 0.25).tolist() == (4.0 * logits).tolist()
+    for temperature in (1e-300, 1e-42, 1e42, 1e300):
+        scaled = tempered(logits, temperature)
+        assert scaled.dtype == np.float32 and np.isfinite(scaled).all()
+        want = [1.0, 0.0, 0.0] if temperature < 1.0 else [1 / 3] * 3
+        assert softmax(scaled)[0] == pytest.approx(want, abs=1e-4)
+    for temperature in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="expected a temperature above 0 and finite, got"):
+            tempered(logits, temperature)

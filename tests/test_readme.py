@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,25 @@ def test_the_bugs_and_rungs_are_as_many_as_it_says() -> None:
     assert f"plant {planted} bugs of their own" in TEXT
     assert f"The zoo has {len(ZOO)} bugs" in TEXT and f"**all {len(ZOO)} are caught**" in TEXT
     assert f"Of the {len(LADDER)} rungs the last one" in TEXT
+
+
+def plain(name: str) -> str:
+    """Without accents, and with oe for the letter that has one: Bjoerck is Björck."""
+    letters = unicodedata.normalize("NFD", name.replace("ø", "o").replace("oe", "o"))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def test_every_source_of_a_docstring_is_in_the_references() -> None:
+    block = re.compile(r"^ *Source  +(.*?)(?:\n *\n|\"\"\")", re.MULTILINE | re.DOTALL)
+    cited = re.compile(r"([A-Z][^();.]*?),? \(((?:19|20)\d\d(?:, (?:19|20)\d\d)*)\)")
+    entries = [plain(" ".join(e.split())) for e in TEXT.split("## References")[1].split("\n- ")]
+    found, missing = 0, list[str]()
+    for path in sorted((ROOT / "minivae").rglob("*.py")):
+        for source in block.findall(path.read_text()):
+            for names, years in cited.findall(" ".join(source.split())):
+                first = plain(re.split(", | and ", names)[0].split()[-1])
+                for year in years.split(", "):
+                    found += 1
+                    if not any(first in entry and year in entry for entry in entries):
+                        missing.append(f"{path.name}: {first} {year}")
+    assert found > 100 and not missing, missing

@@ -624,7 +624,7 @@ def test_a_training_that_failed_is_told_and_the_rest_is_shown(
         ("--kl-weight 1 1", "different KL weights, got 1 twice"),
         ("--kl-weight -1", "at least 0, got -1"),
         ("--jobs 0", "--jobs of at least 1, got 0"),
-        ("--model ae", "an autoencoder has no rate"),
+        ("--model ae", "is of --model vae, got --model ae"),
         ("--latent 0", "latent of at least 1, got 0"),
         ("--sigma 0.1", "--variance and --sigma belong to --likelihood gaussian"),
         ("--kl-schedule odd", "odd"),

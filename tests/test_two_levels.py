@@ -123,8 +123,11 @@ def test_the_side_of_the_upper_level() -> None:
     assert TwoLevelArchitecture((28, 28), 4).top == 7
     assert TwoLevelArchitecture((28, 28), 2).top == 2
     assert TwoLevelArchitecture((4, 6), 2).top == 1  # 2 x 3 patches: nothing else divides both
-    with pytest.raises(ValueError, match=r"divides images of 2 x 2 \(1, 2\), got 3"):
-        TwoLevelArchitecture((8, 8), 4, top=3)
+    assert TwoLevelArchitecture((8, 8), 8).top == 1  # a single patch
+    for top in (3, -1):
+        message = rf"a top that divides the 2 x 2 patches \(1, 2\), got {top}"
+        with pytest.raises(ValueError, match=message):
+            TwoLevelArchitecture((8, 8), 4, top=top)
 
 
 def test_two_levels_from_the_command_line(

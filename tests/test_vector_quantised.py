@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from minivae import Adam
 from minivae.codebook import nearest, perplexity
 from minivae.datasets import load_digits
-from minivae.models import VQVAE, QuantisedArchitecture, quantisation
+from minivae.models import (
+    VQVAE,
+    QuantisedArchitecture,
+    TwoLevelArchitecture,
+    TwoLevelVQVAE,
+    quantisation,
+)
 from minivae.models.networks import LIKELIHOODS
 from minivae.optimizers import AdamW
 from minivae.training import evaluate_objective, train
@@ -25,7 +31,7 @@ def drawn(seed: int, B: int = 2, **architecture: Any) -> tuple[VQVAE, np.ndarray
     """A float64 model of images of 4 x 4 with a drawn theta, and data."""
     rng = np.random.default_rng(seed)
     small = {"patch": 2, "n_codes": 5, "code_size": 2, "hidden": (3,), "activation": "tanh"}
-    shape = QuantisedArchitecture((4, 4), **{**small, **architecture})
+    shape = QuantisedArchitecture(**{"image_shape": (4, 4), **small, **architecture})
     model = VQVAE(shape, seed=seed % 1000, dtype="float64")
     theta = model.parameters.theta
     theta[...] += 0.3 * rng.normal(size=theta.shape)
@@ -109,6 +115,7 @@ def test_an_example_costs_the_same_in_every_batch(codebook: str) -> None:
     gradient = model.parameters.grad.copy()
     per_example = 0.25 * whole.distance - whole.reconstruction
     per_example += whole.distance if codebook == "gradient" else 0.0
+    assert model.objective(x, gradient=False, codebook=codebook).loss == whole.loss
     for n in (1, 16, 256):
         losses, parts = [], np.zeros_like(gradient)
         for start in range(0, 256, n):
@@ -128,6 +135,8 @@ def test_the_layout_of_codes_and_entries() -> None:
     assert codes.shape == (3, 4) and codes.dtype == np.int64
     e = model.vectors(codes)
     assert np.array_equal(e, model.means(x)) and e.shape == (3, 8)
+    assert len(np.unique(codes)) > 1  # and the codes of an image are its own
+    assert np.array_equal(codes, np.concatenate([model.codes(x[b : b + 1]) for b in range(3)]))
     assert np.array_equal(e[1].reshape(4, 2)[2], model.codebook.E[codes[1, 2]])
     assert np.array_equal(model.reconstruct(x), model.decode(e).mean)
     alone = drawn(5, B=3, context=0)[0]
@@ -139,6 +148,34 @@ def test_the_layout_of_codes_and_entries() -> None:
     near = drawn(5, B=3, context=1)[0]
     before, after = (near.encoder.forward(v)[0].reshape(3, 4, 2) for v in (x, changed))
     assert np.abs(before - after).max(axis=(0, 2)).min() > 0  # all four look at that patch
+
+
+def test_a_variance_per_pixel_starts_at_sigma() -> None:
+    shape = QuantisedArchitecture((4, 4), 2, likelihood="gaussian", variance="pixel", sigma=0.3)
+    model = VQVAE(shape, dtype="float64")
+    for name, view in model.parameters.views(model.parameters.theta).items():
+        if name.startswith("decoder.logvar") and name.endswith("W"):
+            view[...] = 0.0
+    p = model.decode(np.ones((2, shape.latent)))
+    assert p.logvar == pytest.approx(np.full((2, 16), 2.0 * math.log(0.3)), abs=1e-12)
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_a_code_reaches_the_patches_around_its_own(context: int) -> None:
+    model, _ = drawn(8, image_shape=(6, 2), context=context)  # three patches below each other
+    codes = np.array([[0, 1, 2], [3, 1, 2]])
+    before, after = model.decode(model.vectors(codes)).mean.reshape(2, 3, 4)
+    changed = np.abs(after - before).max(axis=1) > 0.0
+    assert changed.tolist() == [True, context == 1, False]
+
+
+def test_the_decoder_has_the_widths_of_the_encoder_in_reverse() -> None:
+    model = VQVAE(QuantisedArchitecture((4, 4), 2, 0, 50, 2, (7, 6)))
+    views = model.parameters.views(model.parameters.theta)
+    shapes = [v.shape for name, v in views.items() if name.endswith(".W")]
+    assert shapes == [(4, 7), (7, 6), (6, 2), (2, 6), (6, 7), (7, 4)]
+    a = model.architecture
+    assert a.n_codes * a.code_size < a.fewest_weights() <= len(model.parameters)
 
 
 def test_the_average_image_is_known_at_the_start() -> None:
@@ -219,7 +256,9 @@ def test_training_learns_and_reports_usage_over_the_epoch() -> None:
 def test_perplexity_counts_all_of_an_epoch() -> None:
     model, _ = drawn(6)
     x = np.random.default_rng(0).integers(0, 2, (40, 16)).astype(float)
+    model.after_step(model.objective(x[:7], codebook="gradient"))  # of an epoch before
     model.before_epoch()
+    assert model.pool == []
     for start in range(0, 40, 10):
         model.after_step(model.objective(x[start : start + 10], codebook="gradient"))
     count = np.bincount(np.concatenate([model.codes(x).ravel()]), minlength=5)
@@ -253,6 +292,35 @@ def test_dead_entries_become_codes_of_the_epoch(codebook: str) -> None:
     model.codebook.E[...] = before
     model.after_epoch(np.random.default_rng(1))
     assert np.array_equal(model.codebook.E, first)  # the generator alone decides
+
+
+def test_dead_entries_become_different_codes_of_the_whole_epoch() -> None:
+    shape, x = QuantisedArchitecture((8, 8), 4, 1, 60, 4, (16,)), digits()
+    model = VQVAE(shape)
+    model.codebook.E[1:] += 1e3  # nobody chooses them
+    model.before_epoch()
+    z = []
+    for start in range(0, 200, 40):
+        result = model.objective(x[start : start + 40], codebook="gradient")
+        model.after_step(result)
+        z.append(result.z)
+    assert [len(part) for part in model.pool] == [160] * 5
+    assert model.after_epoch(np.random.default_rng(0))["restarted"] == 59.0
+    codes = [{tuple(row) for row in part.tolist()} for part in z]
+    found = {tuple(row) for row in model.codebook.E[1:].tolist()}
+    assert len(found) > 40 and found <= set.union(*codes)
+    assert all(found & part for part in codes)  # of every step
+
+
+def test_the_pool_remembers_the_last_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minivae.models.vector_quantised.POOL", 25)
+    model, x = drawn(2, B=10)
+    model.before_epoch()
+    for start in (0, 2, 4, 6, 8):  # 8 codes each
+        last = model.objective(x[start : start + 2], codebook="gradient")
+        model.after_step(last)
+    assert [len(z) for z in model.pool] == [8] * 4  # 25 or a step more
+    assert model.pool[-1] is last.z
 
 
 def test_moving_averages_do_not_see_the_optimiser() -> None:
@@ -333,6 +401,7 @@ def test_bad_codes_and_no_prior() -> None:
         (np.zeros(4, int), r"shape \(N, 4\), got \(4,\)"),
         (np.full((1, 4), 5), "codes from 0 to 4, got 5 to 5"),
         (np.full((1, 4), -1), "codes from 0 to 4, got -1 to -1"),
+        (np.array([[0, 4, -1, 2]]), "codes from 0 to 4, got -1 to 4"),
         (np.zeros((1, 4)), "integers, got float64"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -351,3 +420,43 @@ def test_it_learns_what_it_is_told_to_learn_from() -> None:
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="grey pixels"):
             train(VQVAE(SMALL), load_digits().train.x[:50], epochs=1, progress=False)
+
+
+def test_k_means_looks_at_as_many_images_as_there_are_entries() -> None:
+    """One patch is the whole image: a thousand images have too few codes for more entries."""
+    x = np.random.default_rng(0).integers(0, 2, (1_200, 4)).astype(np.float32)
+    model = VQVAE(QuantisedArchitecture((2, 2), 2, 0, 1_100, 3, ()))
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[int] = []
+
+        def watched(z: np.ndarray, n_codes: int, rng: Any) -> Any:
+            seen.append(len(z))
+            return model._averages()
+
+        patch.setattr("minivae.models.vector_quantised.k_means", watched)
+        model.start(x, np.random.default_rng(0))
+        assert seen == [1_100]
+
+
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+@pytest.mark.parametrize("kind", [VQVAE, TwoLevelVQVAE])
+def test_float32_stays_float32(kind: type[VQVAE], codebook: str) -> None:
+    shape = TwoLevelArchitecture if kind is TwoLevelVQVAE else QuantisedArchitecture
+    model, x = kind(shape((8, 8), 4, 1, 12, 4, (16,))), digits(20)
+    model.start(x, np.random.default_rng(0))
+    model.before_epoch()
+    result = model.objective(x, codebook=codebook)
+    model.after_step(result)
+    codes = model.codes(x)
+    found = [*result[:-1], model.count, *model.pool, *model._averages(), model.vectors(codes),
+             model.means(x), model.reconstruct(x), model.parameters.grad]  # fmt: skip
+    assert {a.dtype.name for a in found} == {"float32"} and codes.dtype == np.int64
+
+
+def test_a_single_patch_and_a_single_number_of_code() -> None:
+    model, x = VQVAE(QuantisedArchitecture((3, 5), 1, 0, 2, 1, ())), np.ones((1, 15), np.float32)
+    assert model.codes(x).shape == (1, 15) and model.reconstruct(x).shape == (1, 15)
+    whole = VQVAE(QuantisedArchitecture((4, 4), 4, 2, 2, 1, ()))  # context beyond the image: zeros
+    rows = np.random.default_rng(0).integers(0, 2, (5, 16)).astype(np.float32)
+    train(whole, rows, rows[:1], epochs=2, batch_size=4, progress=False)  # a last batch of one
+    assert whole.codes(rows).shape == (5, 1) and np.isfinite(whole.parameters.theta).all()

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -103,9 +103,16 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _note(message: Warning | str, *where: object, **rest: object) -> None:
-    """A warning on the command line is one line, without the place in our source."""
-    print(f"minivae: note: {message}", file=sys.stderr)
+def _notes() -> Callable[..., None]:
+    """What a command does with warnings: one line each, once, without the place in our source."""
+    said: set[str] = set()
+
+    def note(message: Warning | str, *where: object, **rest: object) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            print(f"minivae: note: {message}", file=sys.stderr)
+
+    return note
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
             # Overflow ends a run with one line of advice; NumPy's warnings would only come before.
             with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.showwarning = _note
+                warnings.showwarning = _notes()
                 status = COMMANDS[args.command].run(args)
     except KeyboardInterrupt as interrupt:
         print(f"minivae: {interrupt or 'interrupted'}", file=sys.stderr)

@@ -11,7 +11,7 @@ import numpy as np
 from minivae import runs, walks
 from minivae.datasets import Dataset, binarise
 from minivae.datasets.binarisation import SEEDS
-from minivae.models import MADE
+from minivae.models import MADE, VQVAE
 from minivae.models.base import Model
 
 PICTURES = (".png", ".svg")
@@ -53,19 +53,27 @@ def add_gif(parser: argparse.ArgumentParser) -> None:
 
 
 def load(
-    args: argparse.Namespace, codes: bool = True, told: bool = False
+    args: argparse.Namespace, codes: bool = True, told: bool = False, numbers: bool = False
 ) -> tuple[Model, dict[str, Any]]:
     """The model of the run, and its configuration.
 
-    codes   whether the command asks for latent codes, which not every model has.
-    told    whether the command can tell a conditional model what it is given.
-    Raises  ValueError, one line, for a conditional model if not.
+    codes    whether the command asks for latent codes, which not every model has.
+    told     whether the command can tell a conditional model what it is given.
+    numbers  whether the command can take the codes of a VQ-VAE, which are numbers of entries.
+    Raises   ValueError, one line, for a model that the command cannot take.
     """
     if getattr(args, "seed", 0) < 0:
         raise ValueError(f"expected --seed of at least 0, got {args.seed}")
     model, config = runs.load_run(args.run, args.device, args.checkpoint)
     if codes and isinstance(model, MADE):
-        raise ValueError(f"{args.run}: a made has no latent codes")
+        raise ValueError(
+            f"{args.run}: a made has no latent codes: see minivae evaluate, sample and export"
+        )
+    if codes and not numbers and isinstance(model, VQVAE):
+        raise ValueError(
+            f"{args.run}: the codes of a {config['model']} are numbers of codebook entries, with "
+            "no q(z|x) and nothing between them: see minivae evaluate, sample, reconstruct, encode"
+        )
     if model.conditional and not told:
         raise ValueError(
             f"{args.run}: its model is told a condition y ({model.architecture.condition}) and has "

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from minivae.arrays import generator, to_numpy
 from minivae.cli import _common
 from minivae.datasets import Dataset
-from minivae.distributions import Bernoulli
 from minivae.evaluation import Estimate
 from minivae.models import MADE
 from minivae.training import Row
@@ -86,7 +85,7 @@ def draws(model: MADE, n: int, rng: Any, temperature: float = 1.0) -> np.ndarray
         return to_numpy(model.sample(n, rng, temperature, bar.update))
 
 
-def evaluate(model: MADE, x: np.ndarray, grey: bool) -> None:
+def evaluate(model: MADE, x: np.ndarray) -> None:
     """Print -log p(x) of images x (N, D), which is known exactly."""
     found = []
     with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
@@ -97,12 +96,11 @@ def evaluate(model: MADE, x: np.ndarray, grey: bool) -> None:
     nll = Estimate.of(-np.concatenate(found))
     bits = nll.mean / (x.shape[1] * math.log(2.0))
     error = f" +- {nll.standard_error:.2f}" if len(x) > 1 else ""
-    print(f"  {'NLL':14}  {nll.mean:9.2f}{error} nats per image  ({bits:.4f} bits per dimension)")
+    print(f"  {'NLL':14}  {nll.mean:9.2f}{error} nats per image ({bits:.4f} bits per dimension): "
+          "-log p(x)")  # fmt: skip
     print("  exact: no bound, and no samples")
     if model.architecture.n_masks > 1:
         print(f"  the mean of p(x) over {model.architecture.n_masks} masks")
-    if grey and model.likelihood is Bernoulli:
-        print("  grey pixels under a Bernoulli: this number is no likelihood")
 
 
 def sample(

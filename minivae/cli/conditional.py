@@ -53,7 +53,11 @@ def fields(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     if MODELS[args.model] is not ConditionalVAE:
         return {}
     known = conditions(dataset, args.condition)
-    known.of(dataset.valid)  # raises for a class that training does not see
+    try:
+        known.of(dataset.valid)
+    except ValueError as error:
+        more = "images held out of training do: have more of them, or none"
+        raise ValueError(f"{error}; {more}") from None
     return {"n_conditions": known.width}
 
 
@@ -111,8 +115,9 @@ def extras(model: ConditionalVAE, config: dict[str, Any], dataset: Dataset) -> N
     if label != "label":
         return
     if model.likelihood is Bernoulli and config["data"]["binarisation"] != "none":
-        nll = class_pixels(x, y, dataset.test.x, dataset.test.y)
-        print(f"  independent pixels of each class: NLL {Estimate.of(nll)} nats per image")
+        grey = np.asarray(dataset.train.x[:])  # all of it: no class is missed, and none is drawn
+        nll = class_pixels(grey, dataset.train.y, dataset.test.x, dataset.test.y)
+        print(f"  independent pixels of each class: NLL {Estimate.of(nll)} nats per image, exact")
     held = mean_codes(model, dataset.test.x, known.of(dataset.test))
     codes = mean_codes(model, x, known.rows([y]))
     found = leakage(codes, y, held, dataset.test.y)

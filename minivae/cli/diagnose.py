@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--json {args.json}: there is no folder {Path(args.json).parent}")
     model, config = _common.load(args)
     if not isinstance(model, VAE):
-        raise ValueError(f"{args.run}: an autoencoder has no posterior that could collapse")
+        raise ValueError(
+            f"{args.run}: an autoencoder has no posterior that could collapse: see minivae probe"
+        )
     dataset = _common.load_data(model, config, args.run)
     x, held = dataset.train.x[:LIMIT], np.concatenate([dataset.test.x, dataset.valid.x])
     if config["data"]["binarisation"] == "new":

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Encode and write."""
-    model, config = _common.load(args)
+    model, config = _common.load(args, numbers=True)
     path = _common.destination(args, None, KINDS)
     if args.logvar and not isinstance(model, VAE):
         raise ValueError("--logvar: an autoencoder's code is a point, it has no variance")
@@ -79,8 +79,8 @@ def run(args: argparse.Namespace) -> None:
 def _numbers(model: VQVAE, dataset: Dataset, part: str, config: dict[str, Any], path: Path) -> None:
     """The codes of a VQ-VAE, (N, M) integers; in a table, after index and label."""
     split = getattr(dataset, part)
-    x = quantised.training_images(dataset, config) if part == "train" else split.x
-    codes = codes_of(model, x)
+    train = part == "train"
+    codes = quantised.training_codes(model, dataset, config) if train else codes_of(model, split.x)
     print(f"numbers of codebook entries for {len(codes):,} examples of {dataset.name}")
     if path.suffix.lower() == ".npy":
         _common.write_array(path, codes)

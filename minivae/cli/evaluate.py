@@ -1,27 +1,32 @@
 """`minivae evaluate RUN`: the bound and the likelihood of a run on its test images."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from minivae.arrays import generator, standard_normal, to_numpy
+from minivae.arrays import Array, generator, standard_normal, to_numpy
 from minivae.cli import _common, autoregressive, conditional, quantised
 from minivae.datasets import Dataset, binarise
 from minivae.distributions import Bernoulli, Gaussian
-from minivae.evaluation import Estimate, Likelihood, estimate_likelihood
+from minivae.evaluation import Estimate, Likelihood, estimate_likelihood, independent_pixels
 from minivae.models import MADE, VAE, VQVAE, ConditionalVAE
 from minivae.models.base import Model
-from minivae.training import evaluate_objective
+from minivae.models.denoising import DenoisingAutoencoder, damaged
 
 HELP = "ELBO and likelihood of a run on its test images"
 DESCRIPTION = """Print ELBO, reconstruction, KL and the importance-sampled negative log-likelihood
 of a run on its test images, each with its standard error, in nats per image.
 
 The bound is the plain one, whatever the run's KL weight. The NLL is -log of the mean of S
-importance weights with the encoder as proposal; its mean falls to -log p(x) as S grows."""
+importance weights with the encoder as proposal; its mean falls to -log p(x) as S grows.
+
+A conditional VAE's numbers are of p(x|y). A MADE's NLL is exact. For a VQ-VAE it is the length of
+a message: the codes under its prior, then the pixels. An autoencoder has a reconstruction only.
+Where the images are black and white, independent pixels stand beside it, the least of models."""
 EXAMPLES = """examples:
   minivae evaluate runs/digits-vae-1
   minivae evaluate runs/mnist-vae-1 --samples 5000
@@ -33,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add = parser.add_argument
     _common.add_run_argument(parser)
-    add("--samples", type=int, default=1000, metavar="S", help="codes an image; default: 1000")
+    add("--samples", type=int, default=1000, metavar="S",
+        help="codes an image, for models with a q(z|x); default: 1000")  # fmt: skip
     add("--seed", type=int, default=0, help="of the codes; default: 0")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
 
@@ -55,44 +61,77 @@ def run(args: argparse.Namespace) -> None:
         print("  one image: no standard error")
     if isinstance(model, ConditionalVAE):
         result = conditional.evaluate(args, model, config, dataset, rng)
-        _table(result, D, probability=model.likelihood is Bernoulli)
+        _table(result, D, model.likelihood is Bernoulli, "log p(x|y)")
         conditional.extras(model, config, dataset)
-        _warn(model, config, x)
-        return
-    if isinstance(model, VQVAE):
+    elif isinstance(model, VQVAE):
         quantised.evaluate(model, Path(args.run), dataset, config)
-        _warn(model, config, x)
-        return
-    if isinstance(model, MADE):
-        autoregressive.evaluate(model, x, grey=config["data"]["binarisation"] == "none")
-        return
-    if not isinstance(model, VAE):
-        value = evaluate_objective(model, model.array(x), rng)["reconstruction"]
-        print(f"  reconstruction  {value:9.2f} nats per image: log p(x | its own code)")
-        print("  An autoencoder has no distribution over codes, so no ELBO and no likelihood.")
-        return
-    with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
-        result = estimate_likelihood(model, x, rng, args.samples, bar.update)
-    _table(result, D, probability=model.likelihood is Bernoulli)
-    if model.likelihood is Gaussian:
-        _variance(model, dataset, config, rng)
+    elif isinstance(model, MADE):
+        autoregressive.evaluate(model, x)
+    elif not isinstance(model, VAE):
+        _autoencoder(model, config, x, rng)
+    else:
+        with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
+            result = estimate_likelihood(model, x, rng, args.samples, bar.update)
+        _table(result, D, model.likelihood is Bernoulli, "log p(x)")
+        if model.likelihood is Gaussian:
+            _variance(model, dataset, config, rng)
+    _baseline(model, dataset, config)
     _warn(model, config, x)
 
 
-def _table(result: Likelihood, D: int, probability: bool) -> None:
+def _table(result: Likelihood, D: int, probability: bool, what: str) -> None:
     """The four numbers; bits per dimension only where p(x) is a probability, not a density."""
-    for name, values in (
-        ("ELBO", result.elbo),
-        ("reconstruction", result.reconstruction),
-        ("KL", result.kl),
-        ("NLL", result.nll),
+    for name, values, is_what in (
+        ("ELBO", result.elbo, f"a lower bound on {what}"),
+        ("reconstruction", result.reconstruction, "of the ELBO: log p(x|z), z from the encoder"),
+        ("KL", result.kl, "of the ELBO, in closed form"),
+        ("NLL", result.nll, f"estimates -{what}, in the mean from above"),
     ):
         e = Estimate.of(values)
-        bits = f"  ({e.bits_per_dimension(D):.4f} bits per dimension)"
+        bits = f" ({e.bits_per_dimension(D):.4f} bits per dimension)"
         per_dim = bits if name == "NLL" and probability else ""
-        error = f" +- {e.standard_error:.2f}" if len(values) > 1 else ""
-        print(f"  {name:14}  {e.mean:9.2f}{error} nats per image{per_dim}")
+        _line(name, values, f"{per_dim}: {is_what}")
     print(f"  S = {result.n_samples:,} samples an image, the encoder as proposal")
+
+
+def _line(name: str, values: np.ndarray, rest: str) -> None:
+    """A name, the mean of values (N,) and its standard error, in nats per image, and what it is."""
+    e = Estimate.of(values)
+    error = f" +- {e.standard_error:.2f}" if len(values) > 1 else ""
+    print(f"  {name:14}  {e.mean:9.2f}{error} nats per image{rest}")
+
+
+def _autoencoder(model: Model, config: dict[str, Any], x: np.ndarray, rng: Any) -> None:
+    """log p(x|z) at the code of x; and of a denoising one, at that of a damaged copy."""
+    _line("reconstruction", _at_codes(model, x), ": log p(x | its own code)")
+    if isinstance(model, DenoisingAutoencoder):
+        asked: dict[str, Any] = {**model.OPTIONS, **config.get("training", {})}
+        damage, level = asked["damage"], asked["damage_level"]
+        values = _at_codes(model, x, lambda rows: damaged(rows, damage, level, rng))
+        _line("repaired", values, f": log p(x | the code of a copy with {damage} {level:g})")
+    print("  An autoencoder has no distribution over codes, so no ELBO and no likelihood.")
+
+
+def _at_codes(
+    model: Model, x: np.ndarray, seen: Callable[[Array], Array] = lambda rows: rows
+) -> np.ndarray:
+    """log p(x | f(what is seen of x)) of each row of x (N, D): (N,), in nats."""
+    found = []
+    for start in range(0, len(x), 500):
+        rows = model.array(x[start : start + 500])
+        p = model.decode(model.means(seen(rows)))
+        found.append(to_numpy(p.log_prob(rows)).astype(np.float64))
+    return np.concatenate(found)
+
+
+def _baseline(model: Model, dataset: Dataset, config: dict[str, Any]) -> None:
+    """Independent pixels, where x is black and white: what a code or an order has to beat."""
+    if model.likelihood is not Bernoulli or config["data"]["binarisation"] == "none":
+        return
+    nll = -independent_pixels(dataset.train.x).log_prob(dataset.test.x)
+    e = Estimate.of(nll)
+    shown = f"{e}" if len(nll) > 1 else f"{e.mean:.2f}"
+    print(f"  beside it: independent pixels, NLL {shown} nats per image, exact")
 
 
 def _variance(model: VAE, dataset: Dataset, config: dict[str, Any], rng: Any) -> None:

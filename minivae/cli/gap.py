@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None and os.path.lexists(beside) and not args.force:
         raise ValueError(f"{beside} exists already: --force replaces it")
     if not isinstance(model, VAE):
-        raise ValueError("expected the run of a VAE, got an autoencoder: it has no bound to refine")
+        raise ValueError(
+            f"{args.run}: expected the run of a VAE, got an autoencoder: it has no bound to refine"
+        )
     _common.within("--steps", args.steps, 0, 100_000, "of refinement")
     _common.within("--samples", args.samples, 4, 1_000_000, "even")
     if args.samples % 2:

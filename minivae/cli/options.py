@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
+import numpy as np
+
 from minivae import datasets
 from minivae.cli import autoregressive, conditional, quantised
 from minivae.datasets.binarisation import CHOICES
 from minivae.layers import ACTIVATIONS
 from minivae.models import MODELS
-from minivae.models.denoising import DAMAGES
+from minivae.models.denoising import DAMAGES, damaged
 from minivae.models.networks import LIKELIHOODS
 from minivae.optimizers import OPTIMIZERS
 
@@ -109,6 +111,8 @@ def complete(args: argparse.Namespace) -> None:
     args.sigma = 0.2 if args.sigma is None else args.sigma
     _complete_options(args)
     conditional.complete(args)
+    if args.damage is not None:  # judged before a run folder is made
+        damaged(np.zeros((1, 1)), args.damage, args.damage_level, np.random.default_rng(0))
     if args.momentum is not None and args.optimizer != "sgd":
         raise ValueError("--momentum belongs to --optimizer sgd")
     if args.weight_decay is not None and args.optimizer != "adamw":

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from minivae.arrays import to_numpy
 from minivae.cli import _common, quantised
+from minivae.evaluation import Estimate
 from minivae.evaluation.quantised import codes_of
-from minivae.models import VQVAE, IndependentPrior, prior_over
+from minivae.models import MADE, VQVAE, IndependentPrior, prior_over
 from minivae.schedules import learning_rate_schedule
 from minivae.training import train
 
@@ -17,8 +19,11 @@ Train a MADE (an autoregressive network) on the codes that a VQ-VAE gives to its
 training images, and write it into the run folder as prior.npz. From then on
 `minivae evaluate` charges codes by it, and `minivae sample` draws them from it.
 
-The epoch with the best held-out log p(codes) is kept. Beside it the log p of
-independent positions is printed: what looking at the other codes is worth."""
+The epoch with the best held-out log p(codes) is kept. Beside it the -log p of
+independent positions is printed: what looking at the other codes is worth.
+
+It takes seconds or minutes, and the file is written at the end, whole: one that
+was stopped has left nothing behind, and starts from the beginning."""
 EXAMPLES = """examples:
   minivae train --model vq
   minivae prior runs/digits-vq-1
@@ -41,34 +46,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train, print, write."""
-    model, config = _common.load(args)
+    _check(args)
+    model, config = _common.load(args, codes=False, told=True)
     if not isinstance(model, VQVAE):
-        raise ValueError(f"{args.run}: a prior over codes needs a vq, got {config['model']}")
+        raise ValueError(f"{args.run}: a prior over codes needs a vq or vq2, got {config['model']}")
     path = Path(args.run, quantised.PRIOR)
     if path.exists() and not args.force:
         raise ValueError(f"{path} exists already: --force replaces it")
     dataset = _common.load_data(model, config, args.run)
     n_codes = model.architecture.n_codes
-    codes = codes_of(model, quantised.training_images(dataset, config))
+    codes = quantised.training_codes(model, dataset, config)
     held_out = codes_of(model, dataset.valid.x) if len(dataset.valid) else None
     prior = prior_over(codes, n_codes, seed=args.seed, device=args.device, hidden=args.hidden)
+    try:
+        epoch = _train(args, prior, codes, held_out)
+    except KeyboardInterrupt:
+        what = "the prior that it had is as it was" if path.exists() else "nothing is written"
+        raise KeyboardInterrupt(
+            f"stopped: {what}; minivae prior {args.run} starts from the beginning"
+        ) from None
+    what, judged = ("training", codes) if held_out is None else ("held-out", held_out)
+    print(f"{len(codes):,} images of {model.architecture.M} codes; -log p of {what} codes, exact:")
+    _line("MADE", prior, judged, f", epoch {epoch}")
+    _line("independent positions", IndependentPrior(codes, n_codes), judged)
+    quantised.save_prior(Path(args.run), model, prior)
+
+
+def _check(args: argparse.Namespace) -> None:
+    _common.within("--epochs", args.epochs, 1, 10**6, "of its training")
+    _common.within("--batch-size", args.batch_size, 1, 10**6, "images")
+    if min(args.hidden, default=1) < 1:
+        raise ValueError(f"expected --hidden of at least 1 each, got {args.hidden}")
+
+
+def _train(
+    args: argparse.Namespace, prior: MADE, codes: np.ndarray, held_out: np.ndarray | None
+) -> int:
+    """Train on codes (N, M); the best epoch by the held-out ones is kept, and is the result."""
     steps = -(-len(codes) // args.batch_size)
-    patience = {"patience": args.epochs} if held_out is not None and args.epochs > 0 else {}
     history = train(
         prior, codes.astype(np.float32),
         None if held_out is None else held_out.astype(np.float32),
         epochs=args.epochs, batch_size=args.batch_size, seed=args.seed, progress=None,
         learning_rate_schedule=learning_rate_schedule("cosine:floor=0.01", steps, args.epochs),
-        **patience,
+        patience=None if held_out is None else args.epochs,  # never too early; keeps the best
     )  # fmt: skip
-    judged = codes if held_out is None else held_out
-    what = "training codes" if held_out is None else "held-out codes"
-    alone = -IndependentPrior(codes, n_codes).log_prob(judged).mean()
-    best = history.best or history.rows[-1]
-    column = "train_log_px" if held_out is None else "valid_log_px"
-    print(f"{len(codes):,} images of {model.architecture.M} codes; {what}:")
-    print(
-        f"  MADE                   {-best[column]:9.2f} nats per image, epoch {best['epoch']:.0f}"
-    )
-    print(f"  independent positions  {alone:9.2f} nats per image")
-    quantised.save_prior(Path(args.run), model, prior)
+    return int((history.best or history.rows[-1])["epoch"])
+
+
+def _line(name: str, prior: quantised.CodePrior, codes: np.ndarray, more: str = "") -> None:
+    e = Estimate.of(-to_numpy(prior.log_prob(codes)).astype(np.float64))
+    error = f" +- {e.standard_error:.2f}" if len(codes) > 1 else ""
+    print(f"  {name:22} {e.mean:9.2f}{error} nats per image{more}")

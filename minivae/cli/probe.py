@@ -21,6 +21,7 @@ from minivae.evaluation import (
     purity,
 )
 from minivae.evaluation.compression import spread
+from minivae.models import VQVAE
 
 HELP = "what the codes are good for: labels, clusters, compression"
 DESCRIPTION = """\
@@ -39,7 +40,10 @@ quantiser. The parameters of decoder and components are not counted.
 
 What is compressed are the images as the run sees them: black and white if it
 was trained so. Principal components have the least squared error that a linear
-code can have; a Bernoulli decoder was not asked for it."""
+code can have; a Bernoulli decoder was not asked for it.
+
+Of a VQ-VAE the labels are asked of the codebook entries of each image, without
+compression and picture: its codes are whole numbers as they are."""
 EXAMPLES = """examples:
   minivae probe runs/digits-vae-1
       in runs/digits-vae-1/pictures/probe.png
@@ -65,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Probe, compress, print and draw."""
-    model, config = _common.load(args)
+    model, config = _common.load(args, numbers=True)
     path = _common.destination(args, "probe.png")
     if not 0.0 <= args.decay < math.inf:
         raise ValueError(f"expected --decay of at least 0 and finite, got {args.decay}")
@@ -73,10 +77,13 @@ def run(args: argparse.Namespace) -> None:
     x, y = _examples.training_examples(dataset, config, args.examples)
     _common.within("--neighbours", args.neighbours, 1, len(x), "training examples")
     test, K = dataset.test, model.architecture.latent
+    if isinstance(model, VQVAE):
+        K = min(K, *x.shape)
     pca = PCA.fit(x, _common.within("latents", K, 1, min(x.shape), "principal components"))
     mu, held = walks.codes(model, x).mu, walks.codes(model, test.x).mu
     unit = _examples.unit(dataset)
-    print(f"{args.run}: {_examples.named(model)}; fitted on {len(x):,} training {unit}s, judged on "
+    what = "the entries of a code" if isinstance(model, VQVAE) else _examples.named(model)
+    print(f"{args.run}: {what}; fitted on {len(x):,} training {unit}s, judged on "
           f"{len(test):,} test {unit}s")  # fmt: skip
     views = {"codes": (mu, held), "PCA": (pca.encode(x), pca.encode(test.x)),
              "pixels" if unit == "image" else "numbers": (x, test.x)}  # fmt: skip
@@ -84,6 +91,11 @@ def run(args: argparse.Namespace) -> None:
         _labels(args, views, y, test.y)
     else:
         print("  no labels: no probe, no neighbours, no clusters")
+    if isinstance(model, VQVAE):
+        a = model.architecture
+        print(f"  a code is {a.M} whole numbers of {a.n_codes}: nothing to round; minivae evaluate "
+              "says what it costs")  # fmt: skip
+        return
     curves = {
         name: compression_curve(z, test.x, decode, [s * spread(z) for s in STEPS])
         for name, z, decode in (

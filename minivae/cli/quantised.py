@@ -18,10 +18,9 @@ from minivae.codebook import hidden_rate, perplexity
 from minivae.datasets import Dataset
 from minivae.distributions import Bernoulli
 from minivae.evaluation import Estimate
-from minivae.evaluation.quantised import CodePrior, code_lengths, codes_of, usage
+from minivae.evaluation.quantised import ROWS, CodePrior, code_lengths, codes_of, usage
 from minivae.models import MADE, VQVAE, IndependentPrior, MadeArchitecture
-from minivae.models.base import Model
-from minivae.models.quantised_networks import require_codes
+from minivae.models.quantised_networks import QuantisedArchitecture, require_codes
 from minivae.models.vector_quantised import CODEBOOKS, check_rule
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -62,6 +61,8 @@ def complete(args: argparse.Namespace) -> None:
     """Fill in what a VQ-VAE leaves open, before the defaults of the data, and refuse the rest."""
     if args.top is not None and args.model != "vq2":
         raise ValueError(f"--top belongs to --model vq2, got --model {args.model}")
+    if args.top is not None and args.top < 1:  # 0 is the architecture's word for its default
+        raise ValueError(f"expected --top of at least 1, got {args.top}")
     if args.model not in ("vq", "vq2"):
         for name, option in FIELDS.items():
             if getattr(args, name) is not None:
@@ -74,10 +75,10 @@ def complete(args: argparse.Namespace) -> None:
             setattr(args, name, value)
 
 
-def check(args: argparse.Namespace, model: Model, n: int) -> None:
-    """Refuse, before anything is written, what no VQ-VAE of n images can be trained with."""
-    if isinstance(model, VQVAE):
-        require_codes(model.architecture, n)
+def check(args: argparse.Namespace, architecture: Any, n: int) -> None:
+    """Refuse, before anything is made, what no VQ-VAE of n images can be trained with."""
+    if isinstance(architecture, QuantisedArchitecture):
+        require_codes(architecture, n)
         check_rule(args.commitment, args.codebook, args.decay, args.smoothing, args.restart)
 
 
@@ -102,8 +103,9 @@ def load_prior(folder: Path, model: VQVAE) -> MADE | None:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             about, theta = json.loads(str(found["about"])), found["theta"]
-        prior = MADE(MadeArchitecture(**about["architecture"]), dtype=str(theta.dtype),
-                     device=model.device)  # fmt: skip
+        a = MadeArchitecture(**about["architecture"])
+        _require_fit(a, model, theta)
+        prior = MADE(a, dtype=str(theta.dtype), device=model.device)
         if theta.shape != (len(prior.parameters),) or not np.isfinite(theta).all():
             raise ValueError("its parameters do not fit")
         known = about["codes"]
@@ -112,10 +114,20 @@ def load_prior(folder: Path, model: VQVAE) -> MADE | None:
         raise ValueError(f"{path}: not a prior over codes ({reason})") from None
     if known != _digest(model):
         raise ValueError(
-            f"{path}: a prior over the codes of other parameters: minivae prior {folder} --force"
+            f"{path}: a prior over the codes of other parameters, those of another checkpoint, of "
+            f"another run or of before it was resumed: minivae prior {folder} --force"
         )
     prior.parameters.theta[...] = like(theta, prior.parameters.theta)
     return prior
+
+
+def _require_fit(a: MadeArchitecture, model: VQVAE, theta: np.ndarray) -> None:
+    """Raise ValueError unless it is a prior over as many codes, and no larger than its file."""
+    M, n_codes = model.architecture.M, model.architecture.n_codes
+    if (a.n_features, a.n_codes) != (M, n_codes):
+        raise ValueError(f"over {a.n_features} codes of {a.n_codes}, the run has {M} of {n_codes}")
+    if a.fewest_weights() > theta.size:
+        raise ValueError("it asks for more parameters than it holds")
 
 
 def prior_of(
@@ -125,7 +137,7 @@ def prior_of(
     prior = load_prior(folder, model)
     if prior is not None:
         return prior, "a MADE over the codes"
-    codes = codes_of(model, training_images(dataset, config))
+    codes = training_codes(model, dataset, config)
     name = "independent positions; a better one: minivae prior " + str(folder)
     return IndependentPrior(codes, model.architecture.n_codes), name
 
@@ -139,6 +151,17 @@ def training_images(dataset: Dataset, config: dict[str, Any]) -> np.ndarray:
     return binarise(np.asarray(dataset.train.x), how, np.random.default_rng(SEEDS["train"]))
 
 
+def training_codes(model: VQVAE, dataset: Dataset, config: dict[str, Any]) -> np.ndarray:
+    """The codes of `training_images`, (N, M), some at a time: they may be larger than memory."""
+    from minivae.datasets import binarise
+    from minivae.datasets.binarisation import SEEDS
+
+    how = "fixed" if config["data"]["binarisation"] == "new" else "none"
+    x, rng = dataset.train.x, np.random.default_rng(SEEDS["train"])  # as if drawn all at once
+    starts = range(0, len(x), ROWS)
+    return np.concatenate([codes_of(model, binarise(x[i : i + ROWS], how, rng)) for i in starts])
+
+
 def evaluate(model: VQVAE, folder: Path, dataset: Dataset, config: dict[str, Any]) -> None:
     """Print reconstruction, perplexity over the test set, rates, and the bound by the prior."""
     x, a = dataset.test.x, model.architecture
@@ -146,14 +169,14 @@ def evaluate(model: VQVAE, folder: Path, dataset: Dataset, config: dict[str, Any
     lengths = code_lengths(model, prior, x)
     count = usage(codes_of(model, x), a.n_codes)
     uniform = hidden_rate(a.M, a.n_codes)
-    _line("reconstruction", -lengths.distortion, "nats per image: log p(x | its codes)")
-    print(f"  perplexity      {perplexity(count):9.2f} of {a.n_codes} entries over the test images,"
-          f" {int((count > 0).sum())} of them used")  # fmt: skip
+    _line("reconstruction", -lengths.distortion, "nats per image: log p(x | its codes), exact")
+    print(f"  perplexity      {perplexity(count):9.2f} of {a.n_codes} entries over these images, "
+          f"{int((count > 0).sum())} of them used")  # fmt: skip
     print(f"  hidden rate     {uniform:9.2f} nats per image: M log n_codes, {a.M} codes of "
           f"{a.n_codes}, {uniform / math.log(2.0):.1f} bits")  # fmt: skip
-    _line("rate", lengths.rate, "nats per image: -log p(codes)")
+    _line("rate", lengths.rate, "nats per image: -log p(codes), exact")
     print(f"  prior: {name}")
-    _line("bound", lengths.total, "nats per image: rate - reconstruction >= -log p(x)")
+    _line("bound", lengths.total, "nats per image: rate - reconstruction, never below -log p(x)")
     mean = lengths.total.mean() / math.log(2.0)
     if model.likelihood is Bernoulli:
         print(f"                  {mean:9.2f} bits per image, {mean / a.n_features:.4f} per pixel")

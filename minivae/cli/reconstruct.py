@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Reconstruct, print, draw."""
-    model, config = _common.load(args)
+    model, config = _common.load(args, numbers=True)
     path = _common.destination(args, "reconstruct.png")
     dataset = _common.load_data(model, config, args.run)
     x = dataset.test.x

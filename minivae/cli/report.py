@@ -143,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Ask every question, and write the page."""
     path = _destination(args)
-    model, config = _common.load(args)
+    model, config = _common.load(args, numbers=True)
     sections, n = _drawn(Path(args.run)), _tests(model, config, args.run)
     with tqdm(QUESTIONS, unit="question", disable=None, leave=False) as bar:
         for question in bar:

@@ -78,11 +78,11 @@ def _refuse_other_options(args: argparse.Namespace) -> None:
     """With --resume the run's configuration says everything but a few things."""
     plain = argparse.ArgumentParser()
     add_arguments(plain)
+    options = {action.dest: action.option_strings[-1] for action in plain._actions}
     for name, default in vars(plain.parse_args([])).items():
         if name not in (*FREE, *CHANGEABLE) and getattr(args, name) != default:
-            option = "--" + name.replace("_", "-")
             raise ValueError(
-                f"{option} cannot be said with --resume: {args.resume}/config.json says it"
+                f"{options[name]} cannot be said with --resume: {args.resume}/config.json says it"
             )
 
 

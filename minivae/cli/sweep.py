@@ -87,7 +87,7 @@ def _begin(args: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
     weights = WEIGHTS if args.kl_weight is None else args.kl_weight
     plan(Path(), weights)  # raises for a weight that cannot be
     if args.model != "vae":
-        raise ValueError("an autoencoder has no rate: a sweep is of --model vae")
+        raise ValueError(f"a sweep of the KL weight is of --model vae, got --model {args.model}")
     words = _words(args)
     first = argparse.Namespace(**{**vars(args), "kl_weight": weights[0], "resume": None})
     dataset, _, _, config = train.prepare(first)

@@ -79,7 +79,6 @@ def prepare(args: argparse.Namespace) -> tuple[Dataset, Model, Optimizer, dict[s
     optimizer, config = _optimizer(args), _config(args, len(dataset.valid))
     config["training"]["optimizer"] = optimizer.settings()
     session.check(config, dataset)
-    quantised.check(args, model, len(dataset.train))
     return dataset, model, optimizer, config
 
 
@@ -104,6 +103,7 @@ def _model(args: argparse.Namespace, dataset: Dataset) -> Model:
     architecture = kind.Architecture(
         **{name: asked[name] for name in names if asked.get(name) is not None}
     )
+    quantised.check(args, architecture, len(dataset.train))
     mean = smoothed_mean(dataset.train.x)
     return kind(architecture, mean, args.seed, args.dtype, args.device)
 

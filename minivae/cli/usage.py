@@ -43,7 +43,10 @@ def run(args: argparse.Namespace) -> None:
     _common.within("--samples", args.samples, 1, 10**5, "codes an image")
     path = _common.destination(args, "usage.png")
     if not isinstance(model, VAE):
-        raise ValueError(f"{args.run}: expected a VAE, got an autoencoder: it has no KL")
+        raise ValueError(
+            f"{args.run}: expected a VAE, got an autoencoder: it has no KL; minivae traverse "
+            "sorts its latents by their variance"
+        )
     dataset = _common.load_data(model, config, args.run)
     x = dataset.test.x[:]
     usage = latent_usage(model, x)

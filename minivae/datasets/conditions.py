@@ -47,7 +47,8 @@ class Attribute:
     def fit(cls, name: str, kind: str, values: np.ndarray, names: tuple[str, ...]) -> "Attribute":
         """From the values (N,) of the training images; ValueError if they are all the same."""
         if len(values) == 0 or not np.ptp(values):
-            raise ValueError(f"{name} is the same for all training images: it says nothing")
+            none = ", and so it is where there are none" if name == "label" else ""
+            raise ValueError(f"{name} is the same for all training images{none}: it says nothing")
         if kind != "class":
             return cls(name, kind, low=float(values.min()), high=float(values.max()))
         seen = tuple(int(v) for v in np.unique(values))

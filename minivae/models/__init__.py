@@ -36,8 +36,6 @@ __all__ = [
     "ConditionalArchitecture",
     "ConditionalVAE",
     "DenoisingAutoencoder",
-    "MadeArchitecture",
-    "Model",
     "IndependentPrior",
     "MadeArchitecture",
     "Model",

@@ -4,13 +4,13 @@ The baseline of a prior that does look: `minivae.models.made.prior_over`.  Both 
 `sample`, and so either generates images with a VQ-VAE: draw codes, decode them.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from minivae.arrays import to_numpy
 from minivae.models.one_hot import require_codes
+from minivae.numerics import softmax, tempered
 
 
 class IndependentPrior:
@@ -46,11 +46,8 @@ class IndependentPrior:
 
         Raises  ValueError for a temperature that is not positive and finite.
         """
-        if not 0.0 < temperature < math.inf:
-            raise ValueError(f"expected a temperature above 0 and finite, got {temperature}")
-        scores = self.log_p / temperature
-        p = np.exp(scores - scores.max(axis=1, keepdims=True))
-        edges = np.cumsum(p / p.sum(axis=1, keepdims=True), axis=1)
+        p = softmax(tempered(self.log_p, temperature), axis=1)
+        edges = np.cumsum(p, axis=1)
         u = rng.random((n, len(edges)))
         codes = np.stack(
             [np.searchsorted(e, v, side="right") for e, v in zip(edges, u.T, strict=True)], axis=1

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minivae import objectives
-from minivae.arrays import Array, beside, namespace, standard_normal
+from minivae.arrays import Array, beside, dtype_name, namespace, standard_normal
 from minivae.distributions import Bernoulli, ContinuousBernoulli, Gaussian
 from minivae.models.base import Model
 from minivae.models.networks import Architecture
@@ -81,13 +81,12 @@ class ConditionalVAE(Model):
 
     def prior_of(self, y: Array) -> Gaussian:
         """p(z|y) for conditions y (B, C): mu and logvar (B, K), zeros where it is not learned."""
-        y = self.array(y)
         if self.prior is None:
-            zeros = namespace(y).zeros_like(y[:, :1]) + namespace(y).zeros_like(
-                self.parameters.theta[: self.architecture.latent]
-            )
+            xp, K = namespace(self.parameters.theta), self.architecture.latent
+            zeros = xp.zeros_like(self.parameters.theta[:K])
+            zeros = xp.broadcast_to(zeros, (y.shape[0], K))
             return Gaussian(zeros, zeros)
-        (mu, logvar), _ = self.prior.forward(y)
+        (mu, logvar), _ = self.prior.forward(self.array(y))
         return Gaussian(mu, logvar)
 
     def decode(  # type: ignore[override]  # what it decodes depends on y
@@ -152,15 +151,14 @@ class ConditionalVAE(Model):
         self.check_conditions(y[None, :], 1)
         names = ("n_features", "latent", "hidden", "activation", "likelihood", "variance", "sigma")
         shape = Architecture(**{name: getattr(self.architecture, name) for name in names})
-        plain = VAE(shape, dtype=str(self.parameters.theta.dtype), device=self.device)
+        plain = VAE(shape, dtype=dtype_name(self.parameters.theta), device=self.device)
         y, mine = self.array(y), self.parameters.views(self.parameters.theta)
-        for name, view in plain.parameters.views(plain.parameters.theta).items():
-            if name.endswith(".b"):
-                W = mine[name[:-1] + "W"]
-                rows = plain.parameters.views(plain.parameters.theta)[name[:-1] + "W"].shape[0]
-                view[...] = mine[name] + (y @ W[rows:, :] if W.shape[0] > rows else 0.0)
-            else:
-                view[...] = mine[name][: view.shape[0]]
+        views = plain.parameters.views(plain.parameters.theta)
+        for name, view in views.items():
+            view[...] = mine[name][: view.shape[0], ...]  # without the rows of y ...
+            if name.endswith(".W") and view.shape[0] < mine[name].shape[0]:
+                W_y = mine[name][view.shape[0] :, ...]
+                mine[name[:-1] + "b"] = mine[name[:-1] + "b"] + y @ W_y  # ... which go into b
         return plain
 
 

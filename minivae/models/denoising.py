@@ -14,7 +14,9 @@ class DenoisingAutoencoder(Autoencoder):
     An autoencoder may copy; this one has to know what images look like in order to repair them.
     It is still no distribution over codes, and the loss no bound on log p(x).
 
-    Source  Vincent, Larochelle, Bengio and Manzagol (2008).
+    Source  Vincent, Larochelle, Bengio and Manzagol (2008), who put a fixed number of pixels of
+            each image to 0; here each pixel is hit by itself, so that their number varies.  The
+            other damages are of Vincent and others (2010).
     """
 
     OPTIONS: ClassVar[Mapping[str, float | int | str]] = {"damage": "mask", "damage_level": 0.25}

@@ -7,7 +7,6 @@ prior.log_prob(codes)                                                    # (N,),
 prior.sample(100, rng, temperature=0.9)                                  # (100, M), integers
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,13 +31,16 @@ from minivae.layers import ACTIVATIONS
 from minivae.models import ordered
 from minivae.models.base import Model
 from minivae.models.masks import Autoregressive, hidden_degrees, positions
-from minivae.models.networks import smoothed_mean
+from minivae.models.networks import logit, require_inside, smoothed_mean
 from minivae.models.one_hot import apart, numbers, one_hot, require_codes
-from minivae.numerics import log_mean_exp
+from minivae.numerics import log_mean_exp, tempered
 from minivae.parameters import Layer
 
 ORDERS, DEGREES = 31, 32
 """Purposes, in the key (seed, mask, purpose), of the generators of orders and of degrees."""
+
+COLDEST = 1e-30
+"""Draws at a temperature below are the most probable values already, and the logits overflow."""
 
 ROWS = 1_000
 """Examples that go through the network at a time: what bounds the memory."""
@@ -80,17 +82,26 @@ class MadeArchitecture:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if not isinstance(self.order, str):
             object.__setattr__(self, "order", tuple(self.order))
-            if sorted(self.order) != list(range(self.n_features)):
-                raise ValueError(
-                    f"expected an order of the variables 0 to {self.n_features - 1}, "
-                    f"got {self.order!r}"
-                )
+        self._check_sizes()
+        self._check_words()
+        if self.n_masks > 1 and self.order != "random" and self.degrees == "even":
+            raise ValueError(
+                f"{self.n_masks} masks would be the same: expected order random or degrees drawn"
+            )
+
+    def _check_sizes(self) -> None:
         least = {"n_features": 1, "n_codes": 2, "n_masks": 1, "seed": 0}
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"expected {name} of at least {low}, got {getattr(self, name)}")
         if any(n < 1 for n in self.hidden):
             raise ValueError(f"expected hidden widths of at least 1, got {list(self.hidden)}")
+        if not isinstance(self.order, str) and sorted(self.order) != list(range(self.n_features)):
+            raise ValueError(
+                f"expected an order of the variables 0 to {self.n_features - 1}, got {self.order!r}"
+            )
+
+    def _check_words(self) -> None:
         choices = {
             "activation": list(ACTIVATIONS), "likelihood": ["bernoulli"],
             "degrees": ["even", "drawn"],
@@ -101,10 +112,6 @@ class MadeArchitecture:
             if getattr(self, name) not in allowed:
                 got = getattr(self, name)
                 raise ValueError(f"expected {name} one of {', '.join(allowed)}; got {got!r}")
-        if self.n_masks > 1 and self.order != "random" and self.degrees == "even":
-            raise ValueError(
-                f"{self.n_masks} masks would be the same: expected order random or degrees drawn"
-            )
 
     @property
     def width(self) -> int:
@@ -134,7 +141,9 @@ class MadeArchitecture:
         )  # fmt: skip
 
     def _degrees(self, t: int) -> Iterator[np.ndarray]:
-        rng, least = None if self.degrees == "even" else generator("cpu", self.seed, t, DEGREES), 1
+        """Of each hidden layer, for the t-th mask; none is lower than all of the layer before."""
+        rng = None if self.degrees == "even" else generator("cpu", self.seed, t, DEGREES)
+        least = 1
         for n in self.hidden:
             degrees = hidden_degrees(n, self.n_features, rng, least)
             least = int(degrees.min())
@@ -163,9 +172,10 @@ class MADE(Model):
         """``data_mean`` is of the columns that the network sees: (M * width,)."""
         if self.architecture.n_codes > 2:
             self.likelihood = Categorical
-        bias = None if data_mean is None else np.log(data_mean)
-        if bias is not None and self.likelihood is Bernoulli:
-            bias -= np.log1p(-data_mean)  # type: ignore[operator]
+        bias = None
+        if data_mean is not None:  # the log-probability of each code, or the logit of each pixel
+            mean = require_inside(data_mean)
+            bias = logit(mean) if self.likelihood is Bernoulli else np.log(mean)
         self.network = self.architecture.network(bias=bias)
         return {"network": self.network}
 
@@ -219,8 +229,6 @@ class MADE(Model):
         progress     called with 1 after each variable.
         Raises       ValueError for a temperature that is not positive and finite.
         """
-        if not 0.0 < temperature < math.inf:
-            raise ValueError(f"expected a temperature above 0 and finite, got {temperature}")
         a, theta = self.architecture, self.parameters.theta
         u = uniform(rng, (n, a.n_features), theta)
         t_of_row = np.floor(a.n_masks * to_numpy(uniform(rng, (n,), theta)).astype(np.float64))
@@ -249,12 +257,13 @@ class MADE(Model):
         Shapes  u (n, M) ~ U[0, 1), z (n, K) the conditions of a network that has some; x (n, M).
         """
         xp, width = namespace(u), self.architecture.width
+        temperature = max(temperature, COLDEST)
         x = xp.zeros_like(u) if width == 1 else one_hot(xp.zeros_like(u), width) * 0.0
         v = x if z is None else beside(x, z)
         for d in order:
             at = slice(d * width, (d + 1) * width)
             logits, _ = self.network.forward(v)
-            p = self.predict(logits[:, at] / temperature)
+            p = self.predict(tempered(logits[:, at], temperature))
             v[:, at] = xp.reshape(p.sample(u[:, d : d + 1]), (u.shape[0], width))
             if progress is not None:
                 progress(1)

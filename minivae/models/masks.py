@@ -118,7 +118,7 @@ class MaskedDense(Dense):
         """The chosen mask in the dtype and on the device of W; the last one is kept there."""
         if self._moved is not None:
             t, M = self._moved
-            if t == self.chosen and M.dtype == self.W.dtype and type(M) is type(self.W):
+            if t == self.chosen and type(M) is type(self.W) and M.dtype == self.W.dtype:
                 return M
         M = cast(like(self.masks[self.chosen].astype(np.float32), self.W), self.W)
         self._moved = (self.chosen, M)

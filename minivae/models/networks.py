@@ -146,11 +146,12 @@ def output_bias(architecture: Architecture, data_mean: np.ndarray | None) -> np.
         return np.zeros(architecture.n_features)
     if architecture.likelihood == "gaussian":
         return data_mean
-    mean = _inside(data_mean)
-    return _logit(mean) if architecture.likelihood == "bernoulli" else _continuous_bias(mean)
+    mean = require_inside(data_mean)
+    return logit(mean) if architecture.likelihood == "bernoulli" else _continuous_bias(mean)
 
 
-def _inside(mean: np.ndarray) -> np.ndarray:
+def require_inside(mean: np.ndarray) -> np.ndarray:
+    """``mean`` itself, if every pixel is sometimes on and sometimes off; ValueError if not."""
     if not (mean.min() > 0.0 and mean.max() < 1.0):
         raise ValueError(
             f"expected data_mean inside (0, 1), got {mean.min()} to {mean.max()}: see smoothed_mean"
@@ -158,7 +159,8 @@ def _inside(mean: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _logit(mean: np.ndarray) -> np.ndarray:
+def logit(mean: np.ndarray) -> np.ndarray:
+    """log( mean / (1 - mean) ), the logit of a Bernoulli with this mean."""
     return np.log(mean) - np.log1p(-mean)
 
 

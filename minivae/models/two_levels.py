@@ -29,11 +29,16 @@ class TwoLevelArchitecture(QuantisedArchitecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        common = gcd(*self.grid)
+        fit = [n for n in range(1, common + 1) if common % n == 0]
         if self.top == 0:
-            common = gcd(*self.grid)
-            fit = [n for n in range(2, common + 1) if common % n == 0]
-            object.__setattr__(self, "top", fit[0] if fit else 1)
-        grid(self.grid, self.top)
+            object.__setattr__(self, "top", fit[1] if common > 1 else 1)
+        if self.top not in fit:
+            down, across = self.grid
+            raise ValueError(
+                f"expected a top that divides the {down} x {across} patches "
+                f"({', '.join(map(str, fit))}), got {self.top}"
+            )
 
     @property
     def n_top(self) -> int:

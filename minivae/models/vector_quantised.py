@@ -17,7 +17,7 @@ from minivae.parameters import Layer
 
 CODEBOOKS = ("ema", "gradient")
 START_IMAGES = 1_000
-"""Images whose codes k-means starts from."""
+"""Images whose codes k-means starts from; more if they have fewer codes than there are entries."""
 
 POOL = 10_000
 """Codes of an epoch that dead entries may become; and that k-means is done with."""
@@ -61,7 +61,8 @@ class VQVAE(Model):
         """
         N, a = len(x), self.architecture
         require_codes(a, N)
-        rows = np.asarray(x[spread_rows(N, min(N, START_IMAGES))])
+        enough = max(START_IMAGES, -(-a.n_codes // a.M))  # a code for every entry
+        rows = np.asarray(x[spread_rows(N, min(N, enough))])
         if self.likelihood is Bernoulli:  # grey pixels are black or white when they are used
             rows = (rng.random(rows.shape) < rows).astype(rows.dtype)
         z = to_numpy(self.unquantised(self.array(rows)))
@@ -135,7 +136,7 @@ class VQVAE(Model):
 
     def codes(self, x: Array) -> Array:
         """The numbers of the entries that stand for x (B, D): integers (B, M), row by row."""
-        index = self.codebook.forward(self.encoder.forward(self.array(x))[0])[1]
+        index = self.codebook.forward(self.unquantised(self.array(x)))[1]
         return namespace(index).reshape(index, (-1, self.architecture.M))
 
     def vectors(self, codes: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The rung of conditional models: a world whose log p(x|y) is known, and a probe that tells."""
+"""The rung of conditional models: a world whose log p(x|y) is known, a probe, unseen classes."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minivae import evaluation, exact, objectives
+from minivae.datasets.conditions import Attribute
 from minivae.models import ConditionalArchitecture, ConditionalVAE
 from minivae.models.networks import LOGVAR_LIMIT
 from minivae.verify.figures import Figure, Setting, worst
@@ -33,6 +34,7 @@ def conditions(setting: Setting) -> list[Figure]:
         Figure("ELBO against log p(x|y), p(z) = N(0, I)", gap["standard"], 1e-8, "nats"),
         Figure("ELBO against log p(x|y), p(z|y) learned", gap["learned"], 1e-8, "nats"),
         Figure("probe of pure noise, above chance", _noise_tells(rng), 5.0, "standard errors"),
+        Figure("classes without training images that are taken", _unseen(), 0.0, "classes"),
     ]
 
 
@@ -114,3 +116,13 @@ def _noise_tells(rng: np.random.Generator) -> float:
     found = evaluation.conditional.leakage(z[:300], labels[:300], z[300:], labels[300:])
     error = math.sqrt(0.25 * 0.75 / 300)
     return (found.accuracy.mean - 0.25) / error
+
+
+def _unseen() -> float:
+    """Whether a class between those of the training images is given a column all the same."""
+    known = Attribute.fit("label", "class", np.array([0, 1, 3]), ("a", "b", "c", "d"))
+    try:
+        known.columns(np.array([2]))
+    except ValueError:
+        return 0.0
+    return 1.0

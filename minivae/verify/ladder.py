@@ -75,7 +75,7 @@ LADDER: tuple[Rung, ...] = (
          lambda s: estimates.iwae(s)),
     Rung("conditions", "a conditional bound closes on log p(x|y) where both networks know y",
          "a label that one network is not told, a learned prior that is left out, a probe that is "
-         "judged on what it was fitted on.",
+         "judged on what it was fitted on, a class that training never saw.",
          lambda s: conditions.conditions(s)),
     Rung("water-filling", "rate and distortion lie on Shannon's curve for every beta",
          "a weight that is not beta: per latent, per pixel, or twice what it says.",
@@ -93,7 +93,7 @@ LADDER: tuple[Rung, ...] = (
          "a mask off by one, an order taken for its inverse, masks averaged as logarithms.",
          lambda s: order.in_order(s)),
     Rung("quantisation", "straight through, k-means and a cost per example: the VQ-VAE",
-         "swapped codebook and commitment terms, averages that start wrong, ties.",
+         "swapped codebook and commitment terms, averages that start wrong, ties, dead entries.",
          lambda s: quantised.codes(s)),
     Rung("charges", "the loss charges what it says, the bound stays plain",
          "a KL weight in the reported bound, a floor held against the wrong mean.",

@@ -9,7 +9,22 @@ from minivae import arrays, numerics, objectives
 from minivae.distributions import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from minivae.evaluation import likelihood
 from minivae.layers import SoftClip
-from minivae.models import IWAE, VAE, Architecture
+from minivae.models import (
+    IWAE,
+    MADE,
+    VAE,
+    VQVAE,
+    Architecture,
+    Autoencoder,
+    ConditionalArchitecture,
+    ConditionalVAE,
+    DenoisingAutoencoder,
+    MadeArchitecture,
+    Model,
+    QuantisedArchitecture,
+    TwoLevelArchitecture,
+    TwoLevelVQVAE,
+)
 from minivae.models.networks import LIKELIHOODS
 from minivae.optimizers import Adam
 from minivae.verify.derivatives import drawn_model
@@ -20,18 +35,47 @@ SINGLE = 1e-5
 
 
 def dtypes(setting: Setting) -> list[Figure]:
-    """float32 stays float32: noise, codes, loss, gradients, theta after a step."""
-    wider = 0
+    """float32 stays float32: noise, codes, loss, gradients, theta after a step, in every model."""
+    x = np.random.default_rng(54).integers(0, 2, (4, 16)).astype(np.float32)
+    wider = family = 0
     for kind, name in ((kind, name) for kind in (VAE, IWAE) for name in LIKELIHOODS):
-        model = kind(Architecture(6, 2, (5,), likelihood=name))
-        x = np.random.default_rng(54).integers(0, 2, (4, 6)).astype(np.float32)
+        model = kind(Architecture(16, 2, (5,), likelihood=name))
         eps = arrays.standard_normal(np.random.default_rng(1), (1, 4, 2), x)
-        result = model.objective(x, np.random.default_rng(1))
-        Adam().step(model.parameters.theta, model.parameters.grad)
-        q = model.encode(x)
-        seen = [eps, q.sample(eps), *result, model.parameters.grad, model.parameters.theta]
-        wider += sum(str(a.dtype) != "float32" for a in seen)
-    return [Figure("arrays of another dtype", float(wider), 0.0, "arrays")]
+        wider += _wider([eps, model.encode(x).sample(eps), *_after_a_step(model, x)])
+    for other in _family():
+        told: dict[str, Any] = {"y": x[:, :2]} if other.conditional else {}
+        family += _wider(_after_a_step(other, x, **told))
+    return [
+        Figure("arrays of another dtype", float(wider), 0.0, "arrays"),
+        Figure("arrays of another dtype, in the family", float(family), 0.0, "arrays"),
+    ]
+
+
+def _family() -> list[Model]:
+    """A small model of every other kind, for images of 4 x 4."""
+    plain: dict[str, Any] = {"hidden": (5,)}
+    grid: dict[str, Any] = {"patch": 2, "n_codes": 3, "code_size": 2, "hidden": (5,)}
+    return [
+        Autoencoder(Architecture(16, 2, **plain)),
+        DenoisingAutoencoder(Architecture(16, 2, **plain)),
+        ConditionalVAE(ConditionalArchitecture(16, 2, **plain, n_conditions=2, prior="learned")),
+        VQVAE(QuantisedArchitecture((4, 4), **grid)),
+        TwoLevelVQVAE(TwoLevelArchitecture((4, 4), **grid)),
+        *(MADE(MadeArchitecture(16, **plain, n_codes=n)) for n in (2, 3)),
+    ]  # fmt: skip
+
+
+def _after_a_step(model: Model, x: np.ndarray, **told: Any) -> list[np.ndarray]:
+    """What an objective returns, the gradient, and theta after a step of Adam."""
+    result = model.objective(x, np.random.default_rng(1), **told)
+    Adam().step(model.parameters.theta, model.parameters.grad)
+    model.after_step(result)
+    return [*result, model.parameters.grad, model.parameters.theta]
+
+
+def _wider(found: list[np.ndarray]) -> int:
+    """How many of these arrays are numbers of another dtype than float32; codes are integers."""
+    return sum(a.dtype.kind != "i" and str(a.dtype) != "float32" for a in found)
 
 
 def precision(setting: Setting) -> list[Figure]:

@@ -1,11 +1,11 @@
-"""The rung of the VQ-VAE: its terms, its straight-through gradient, its averages, its ties."""
+"""The rung of the VQ-VAE: its terms, straight-through gradient, averages, ties and dead entries."""
 
 from typing import Any
 
 import numpy as np
 
-from minivae.codebook import Averages, Codebook, moved, nearest
-from minivae.models import VQVAE, QuantisedArchitecture, quantisation
+from minivae.codebook import Averages, Codebook, hidden_rate, moved, nearest
+from minivae.models import VQVAE, IndependentPrior, QuantisedArchitecture, quantisation
 from minivae.parameters import Parameters
 from minivae.verify.figures import Figure, Setting, worst
 from minivae.verify.gradients import complex_step, gradient_error
@@ -13,7 +13,7 @@ from minivae.verify.gradients import complex_step, gradient_error
 
 def codes(setting: Setting) -> list[Figure]:
     """What van den Oord and others' equation 3 says, and what k-means says of the averages."""
-    gradient = cost = lloyd = far = ties = 0.0
+    gradient = cost = lloyd = far = ties = blur = dead = 0.0
     for case in range(setting.pick(2, 5, 50)):
         model, x = _drawn(case)
         for commitment, codebook in ((0.25, 1.0), (0.25, 0.0)):
@@ -29,12 +29,17 @@ def codes(setting: Setting) -> list[Figure]:
         far = worst(far, _thrown(rng))
         twice = np.concatenate([E, E])
         ties = worst(ties, float((nearest(z, twice) != index).mean()))
+        blur = worst(blur, _wrong_beside_a_far_entry(rng))
+        dead = worst(dead, _dead_after_an_epoch(case))
     return [
         Figure("straight-through gradient against its surrogate", gradient, 1e-12, "relative"),
         Figure("change of an example's cost with the batch", cost, 1e-12, "nats"),
         Figure("averages without decay against a step of k-means", lloyd, 1e-12, "code units"),
         Figure("largest entry after a step, of the data's size", far, 1.0, "of 1"),
         Figure("ties that the first of equal entries does not win", ties, 0.0, "share"),
+        Figure("vectors with a wrong entry beside a far one", blur, 0.0, "share"),
+        Figure("a dead entry after an epoch, from the next code", dead, 1e-12, "code units"),
+        Figure("codes without data against M log n_codes", _rate(), 1e-12, "nats"),
     ]
 
 
@@ -86,3 +91,28 @@ def _thrown(rng: np.random.Generator) -> float:
     after = moved(before, nearest(z, layer.E), z).E
     sizes = [float(np.linalg.norm(a, axis=1).max()) for a in (after, layer.E, z)]
     return sizes[0] / (1.001 * max(sizes[1:]))
+
+
+def _wrong_beside_a_far_entry(rng: np.random.Generator) -> float:
+    """In float32, where the far entry's |e|^2 is rounded to more than all other distances."""
+    z, E = (rng.normal(size=(n, 3)).astype(np.float32) for n in (30, 4))
+    index = ((z[:, None].astype(np.float64) - E[None]) ** 2).sum(axis=2).argmin(axis=1)
+    far = np.full((1, 3), 1e4, np.float32)
+    return float((nearest(z, np.concatenate([far, E])) != index + 1).mean())
+
+
+def _dead_after_an_epoch(case: int) -> float:
+    """How far from the codes of the epoch an entry is that none of them chose."""
+    model, x = _drawn(case)
+    model.codebook.E[0] = 1e3
+    model.before_epoch()
+    result = model.objective(x, codebook="gradient")
+    model.after_step(result)
+    model.after_epoch(np.random.default_rng([62, case]))
+    return float(np.sqrt(((model.codebook.E[0] - result.z) ** 2).sum(axis=1).min()))
+
+
+def _rate() -> float:
+    """A prior that has seen nothing holds all codes equally likely."""
+    prior = IndependentPrior(np.zeros((0, 3), np.int64), 5)
+    return abs(float(prior.log_prob(np.array([[0, 1, 4]]))[0]) + hidden_rate(3, 5))

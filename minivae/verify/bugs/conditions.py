@@ -4,7 +4,10 @@ from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from minivae import evaluation, objectives
+from minivae.datasets.conditions import Attribute
 from minivae.distributions import Gaussian
 from minivae.verify.bugs.planting import Bug, replaced
 
@@ -74,6 +77,15 @@ def leakage_on_training_data() -> Plant:
     )
 
 
+def unseen_classes_are_taken() -> Plant:
+    """A class that no training image has becomes a one-hot row like any other."""
+
+    def wrong(self: Attribute, values: Any) -> Any:
+        return np.eye(len(self.names), dtype=np.float32)[values.astype(np.int64)]
+
+    return replaced(Attribute, "_one_hot", wrong)
+
+
 BUGS = (
     Bug("the label only to the encoder", 19,
         "Samples of a chosen class are of any class.", "conditions", only_to_the_encoder),
@@ -86,4 +98,7 @@ BUGS = (
         "p(z|y) stays where it started.", "conditions", prior_is_not_pulled),
     Bug("leakage read on training data", 19,
         "Codes of noise are said to know the label.", "conditions", leakage_on_training_data),
+    Bug("a class that training has not seen", 19,
+        "A column of weights that was never trained answers, and nobody is told.", "conditions",
+        unseen_classes_are_taken),
 )  # fmt: skip

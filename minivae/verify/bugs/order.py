@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from minivae.distributions import Categorical
 from minivae.models import made, masks
 from minivae.models.masks import MaskedDense
 from minivae.verify.bugs.planting import Bug, replaced
@@ -41,6 +42,16 @@ def gradient_without_mask() -> Plant:
     return replaced(MaskedDense, "backward", backward)
 
 
+def likeliest_in_place_of_a_draw() -> Plant:
+    """argmax, called a sample."""
+
+    def wrong(self: Categorical, u: Any) -> Any:
+        p = self.mean
+        return np.eye(p.shape[-1], dtype=p.dtype)[p.argmax(axis=-1)]
+
+    return replaced(Categorical, "sample", wrong)
+
+
 BUGS = (
     Bug("a pixel that sees itself", 6,
         "The likelihood is better than any model's, and the samples are noise.", "order",
@@ -54,4 +65,7 @@ BUGS = (
     Bug("a gradient where the mask is 0", 14,
         "Weights that are not there grow, and weight norms and clipping count them.", "order",
         gradient_without_mask),
+    Bug("the likeliest code in place of a draw", 21,
+        "All images of a VQ-VAE and its prior are the same smooth one.", "order",
+        likeliest_in_place_of_a_draw),
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """Bugs of vector quantisation."""
 
+import math
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from minivae import codebook
 from minivae.codebook import Averages, Codebook
-from minivae.models import quantisation
+from minivae.models import VQVAE, quantisation
 from minivae.verify import quantised as rung
 from minivae.verify.bugs.planting import Bug, after, both, replaced
 
@@ -74,6 +75,33 @@ def last_of_equals() -> Plant:
     return both(replaced(codebook, "nearest", wrong), replaced(rung, "nearest", wrong))
 
 
+def blurred_by_a_far_entry() -> Plant:
+    """What counts as equally near is measured by the longest entry, not by each entry's own."""
+
+    def wrong(z: Any, E: Any) -> Any:
+        lengths = (E * E).sum(axis=1)
+        distance = lengths - 2.0 * (z @ E.T)
+        size = (z * z).sum(axis=1, keepdims=True) + lengths.max()
+        least = distance.min(axis=1, keepdims=True)
+        return (distance <= least + 8.0 * np.finfo(z.dtype).eps * size).argmax(axis=1)
+
+    return both(replaced(codebook, "nearest", wrong), replaced(rung, "nearest", wrong))
+
+
+def dead_for_good() -> Plant:
+    """Entries that nobody chose are counted, and left where they are."""
+    return replaced(VQVAE, "after_epoch", lambda self, rng: {"perplexity": 1.0, "restarted": 0.0})
+
+
+def base_and_exponent() -> Plant:
+    """M^n_codes codes where there are n_codes^M."""
+
+    def wrong(M: int, n_codes: int) -> float:
+        return n_codes * math.log(M)
+
+    return both(replaced(codebook, "hidden_rate", wrong), replaced(rung, "hidden_rate", wrong))
+
+
 BUGS = (
     Bug("codebook and commitment terms swapped", 21,
         "Codes hardly stay near their entries, or entries hardly follow.", "quantisation",
@@ -93,4 +121,11 @@ BUGS = (
     Bug("of equal entries the last", 21,
         "Which of two equal entries is used depends on the code, and codes are not repeated.",
         "quantisation", last_of_equals),
+    Bug("nearness measured by the longest entry", 21,
+        "One entry runs away, and the codes of all images become the same few.", "quantisation",
+        blurred_by_a_far_entry),
+    Bug("dead entries that stay dead", 21,
+        "The perplexity falls, and never rises again.", "quantisation", dead_for_good),
+    Bug("a hidden rate of n_codes log M", 21,
+        "More codes seem to cost hardly more than few.", "quantisation", base_and_exponent),
 )  # fmt: skip
