@@ -246,7 +246,7 @@ def main() -> int:
     for name in ("vq", "vq2"):
         if name in asked:
             r = asked[name]
-            print(f"{name}: squared error {r[ERROR]:.3f}, wanted at most {OF_PCA:g} of that of PCA in "
+            print(f"{name}: squared error {r[ERROR]:.3f}, wanted at most {OF_PCA:g} of PCA's in "
                   f"{r['bits of a code']:.0f} bits, {r[PCA_ERROR]:.3f}")  # fmt: skip
     print(f"wrote {path}")
     return int(not all(r["passed"] for r in asked.values()))

@@ -186,6 +186,7 @@ def test_an_autoencoder_is_scored_on_its_own_code_and_on_that_of_a_damaged_copy(
         )
 
 
+@pytest.mark.filterwarnings("ignore:grey pixels under a Bernoulli")
 def test_independent_pixels_stand_beside_black_and_white(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
