@@ -124,7 +124,7 @@ def by_message(model: Any, folder: Path, data: Dataset) -> Figure:
         ERROR: float(squared(x, model.reconstruct(x)).mean()),
         PCA_ERROR: float(squared(x, code.decode(code.encode(x))).mean()),
     }
-    return Figure("bound on -log p(x), nats per image", lengths.total, pixels(data), 0.03, more)
+    return Figure("bound on -log p(x), nats per image", lengths.total, pixels(data), 0.05, more)
 
 
 def by_error(model: Any, folder: Path, data: Dataset) -> Figure:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from minivae import runs
 from minivae.cli import main, session
-from minivae.cli.quantised import load_prior, save_prior, training_images
+from minivae.cli.quantised import load_prior, save_prior, training_codes, training_images
 from minivae.evaluation.quantised import code_lengths, codes_of
 from minivae.models import (
     MADE,
@@ -122,6 +123,7 @@ def test_one_line_for_what_cannot_be(
     for value in ("0", "-1", "nan", "inf"):
         one_line(capsys, f"sample {run} --temperature {value}", "--temperature above 0 and finite")
     one_line(capsys, f"prior {run}", "prior.npz exists already: --force replaces it")
+    one_line(capsys, f"prior {run} --draws 0", "--draws from 1 to 1,000")
     other = tmp_path / "vae"
     assert main(f"train --epochs 1 --hidden 4 --no-pictures --out {other}".split()) == 0
     one_line(capsys, f"prior {other}", "a prior over codes needs a vq or vq2, got vae")
@@ -190,3 +192,21 @@ def test_training_images_are_drawn_once(run: Path) -> None:
     dataset = runs.load_data(config)
     first, again = training_images(dataset, config), training_images(dataset, config)
     assert np.array_equal(first, again) and set(np.unique(first)) == {0.0, 1.0}
+
+
+def test_a_prior_learns_the_codes_of_several_drawings(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model, config = runs.load_run(run)
+    dataset, x = runs.load_data(config), training_images(runs.load_data(config), config)
+    codes, n = training_codes(model, dataset, config, 3), len(x)
+    assert np.array_equal(codes[:n], codes_of(model, x)) and len(codes) == 3 * n
+    assert not np.array_equal(codes[:n], codes[n : 2 * n])
+    assert not np.array_equal(codes[n : 2 * n], codes[2 * n :])
+    once = {**config, "data": {**config["data"], "binarisation": "fixed"}}
+    assert len(training_codes(model, dataset, once, 3)) == n, "the same pixels at every use"
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    words = f"prior {folder} --force --epochs 1 --hidden 4 --draws"
+    assert main([*words.split(), "2"]) == 0
+    assert "1,297 images of 4 codes, 2 drawings of each;" in capsys.readouterr().out

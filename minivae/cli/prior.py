@@ -19,8 +19,10 @@ Train a MADE (an autoregressive network) on the codes that a VQ-VAE gives to its
 training images, and write it into the run folder as prior.npz. From then on
 `minivae evaluate` charges codes by it, and `minivae sample` draws them from it.
 
-The epoch with the best held-out log p(codes) is kept. Beside it the -log p of
-independent positions is printed: what looking at the other codes is worth.
+Where training drew black and white at every use, it sees the codes of --draws
+drawings of each image. The epoch with the best held-out log p(codes) is kept.
+Beside it the -log p of independent positions is printed: what looking at the
+other codes is worth.
 
 It takes seconds or minutes, and the file is written at the end, whole: one that
 was stopped has left nothing behind, and starts from the beginning."""
@@ -39,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="widths of its hidden layers; default: 256")  # fmt: skip
     add("--epochs", type=int, default=20, metavar="N", help="default: 20")
     add("--batch-size", type=int, default=64, metavar="B", help="default: 64")
+    add("--draws", type=int, metavar="N",
+        help="black and white drawings of each training image, where training drew afresh: more "
+        "codes to learn from; default: 10, above 10,000 images 1")  # fmt: skip
     add("--force", action="store_true", help="replace the prior that the run has")
     _common.add_seed(parser, "all randomness")
     _common.add_device(parser)
@@ -55,7 +60,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{path} exists already: --force replaces it")
     dataset = _common.load_data(model, config, args.run)
     n_codes = model.architecture.n_codes
-    codes = quantised.training_codes(model, dataset, config)
+    draws = args.draws or (10 if len(dataset.train) <= 10_000 else 1)
+    codes = quantised.training_codes(model, dataset, config, draws)
     held_out = codes_of(model, dataset.valid.x) if len(dataset.valid) else None
     prior = prior_over(codes, n_codes, seed=args.seed, device=args.device, hidden=args.hidden)
     try:
@@ -66,7 +72,10 @@ def run(args: argparse.Namespace) -> None:
             f"stopped: {what}; minivae prior {args.run} starts from the beginning"
         ) from None
     what, judged = ("training", codes) if held_out is None else ("held-out", held_out)
-    print(f"{len(codes):,} images of {model.architecture.M} codes; -log p of {what} codes, exact:")
+    n = len(dataset.train)
+    each = f", {len(codes) // n} drawings of each" if len(codes) > n else ""
+    print(f"{n:,} images of {model.architecture.M} codes{each}; "
+          f"-log p of {what} codes, exact:")  # fmt: skip
     _line("MADE", prior, judged, f", epoch {epoch}")
     _line("independent positions", IndependentPrior(codes, n_codes), judged)
     quantised.save_prior(Path(args.run), model, prior)
@@ -75,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     _common.within("--epochs", args.epochs, 1, 10**6, "of its training")
     _common.within("--batch-size", args.batch_size, 1, 10**6, "images")
+    if args.draws is not None:
+        _common.within("--draws", args.draws, 1, 1000, "of each training image")
     if min(args.hidden, default=1) < 1:
         raise ValueError(f"expected --hidden of at least 1 each, got {args.hidden}")
 

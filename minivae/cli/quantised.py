@@ -151,14 +151,21 @@ def training_images(dataset: Dataset, config: dict[str, Any]) -> np.ndarray:
     return binarise(np.asarray(dataset.train.x), how, np.random.default_rng(SEEDS["train"]))
 
 
-def training_codes(model: VQVAE, dataset: Dataset, config: dict[str, Any]) -> np.ndarray:
-    """The codes of `training_images`, (N, M), some at a time: they may be larger than memory."""
+def training_codes(
+    model: VQVAE, dataset: Dataset, config: dict[str, Any], draws: int = 1
+) -> np.ndarray:
+    """The codes of the training images, (N, M), some at a time: they may be larger than memory.
+
+    Where training drew black and white at every use, they are of ``draws`` drawings of each image,
+    (draws * N, M), the first of them those of `training_images`; otherwise there is one drawing.
+    """
     from minivae.datasets import binarise
     from minivae.datasets.binarisation import SEEDS
 
-    how = "fixed" if config["data"]["binarisation"] == "new" else "none"
+    new = config["data"]["binarisation"] == "new"
     x, rng = dataset.train.x, np.random.default_rng(SEEDS["train"])  # as if drawn all at once
-    starts = range(0, len(x), ROWS)
+    starts = [i for _ in range(draws if new else 1) for i in range(0, len(x), ROWS)]
+    how = "fixed" if new else "none"
     return np.concatenate([codes_of(model, binarise(x[i : i + ROWS], how, rng)) for i in starts])
 
 
