@@ -298,6 +298,13 @@ def verdict(results: list[dict[str, Any]]) -> list[str]:
     return said
 
 
+def beside_others(file: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """These rows and those of other k or epochs that the file has already, in their order."""
+    known = json.loads(file.read_text()) if file.exists() else []
+    rows = {(r["k"], r["epochs"]): r for r in [*known, *results]}
+    return [rows[key] for key in sorted(rows)]
+
+
 def keep(file: Path, **arrays: Any) -> None:
     """Write arrays so that the file appears whole or not at all."""
     buffer = io.BytesIO()
@@ -350,8 +357,9 @@ def main() -> int:
             found = evaluate(file, model, test_x, options.samples, options.examples, options.seed)
             results.append(measure(model, rows, test_x, found, k, options.samples))
             name = "-late" if options.late else ""
-            write(options.folder / f"results{name}.json", json.dumps(results, indent=2) + "\n")
-            write(options.folder / f"table{name}.md", table(results))
+            kept = beside_others(options.folder / f"results{name}.json", results)
+            write(options.folder / f"results{name}.json", json.dumps(kept, indent=2) + "\n")
+            write(options.folder / f"table{name}.md", table(kept))
     print(table(results))
     said = verdict(results)
     print("\n".join(said) or "nothing outside the gate")

@@ -366,3 +366,12 @@ def test_noise_and_pixels_have_streams_of_their_own(bench: ModuleType) -> None:
     first = {generator("cpu", 0, 0, purpose).random() for purpose in purposes}
     assert len(first) == len(purposes)
     assert isinstance(bench.new_model(grey(5), 0).architecture, Architecture)
+
+
+def test_rows_of_other_k_stay_in_the_table(bench: ModuleType, tmp_path: Path) -> None:
+    file, row = tmp_path / "results.json", lambda k, nll: {"k": k, "epochs": 40, "nll": nll}
+    assert bench.beside_others(file, [row(5, 1.0)]) == [row(5, 1.0)]
+    file.write_text(json.dumps([row(5, 1.0), row(50, 2.0)]))
+    assert bench.beside_others(file, [row(1, 3.0), row(50, 4.0)]) == [
+        row(1, 3.0), row(5, 1.0), row(50, 4.0)
+    ]  # fmt: skip

@@ -139,7 +139,7 @@ def test_two_levels_from_the_command_line(
     monkeypatch.setattr(session, "draw", lambda *_: [])
     assert main(["train", "--resume", run, "--epochs", "3"]) == 0
     assert main(["prior", run, "--epochs", "1", "--hidden", "8"]) == 0
-    for command in ("evaluate", "sample", "reconstruct", "interpolate", "traverse"):
+    for command in ("evaluate", "sample", "reconstruct"):
         assert main([command, run]) == 0
     assert "5 codes of 8" in capsys.readouterr().out
     assert main(["train", "--top", "2"]) == 2

@@ -7,7 +7,9 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from minivae.arrays import to_numpy
+from minivae.models.two_levels import TwoLevelArchitecture
 from minivae.models.vector_quantised import VQVAE
+from minivae.patches import grid
 from minivae.plots.pages import BLUE, INK, mosaic
 
 SHOWN = 256  # entries of a codebook that a picture can show
@@ -48,23 +50,28 @@ def codebook(model: VQVAE, codes: np.ndarray) -> Figure:
 def codes(images: np.ndarray, codes: np.ndarray, model: VQVAE) -> Figure:
     """Images above their codes above what the codes decode to; a colour for each entry.
 
+    Where there are two levels of codes, the upper level stands above the lower one.
     Shapes  images (n, D), codes (n, M).
     """
     a, n = model.architecture, len(images)
     decoded = to_numpy(model.decode(model.vectors(codes)).mean)
     hue = colormaps["nipy_spectral"](np.linspace(0.05, 0.95, a.n_codes))[:, :3]
-    figure = Figure(figsize=(7.0, 7.0 * 3 / n + 0.5), layout="constrained")
-    for row, shown in enumerate((images, codes, decoded)):
+    levels = {"codes": (codes[:, -a.positions :], a.grid)}
+    if isinstance(a, TwoLevelArchitecture):
+        upper = codes[:, : a.n_top], grid(a.grid, a.top)
+        levels = {"upper codes": upper, "lower codes": levels["codes"]}
+    rows: dict[str, np.ndarray] = {"image": images.reshape(n, *a.image_shape).clip(0.0, 1.0)}
+    rows |= {name: hue[of].reshape(n, *shape, 3) for name, (of, shape) in levels.items()}
+    rows["decoded"] = decoded.reshape(n, *a.image_shape).clip(0.0, 1.0)
+    figure = Figure(figsize=(7.0, 7.0 * len(rows) / n + 0.5), layout="constrained")
+    for row, (name, pictures) in enumerate(rows.items()):
         for i in range(n):
-            plane = figure.add_subplot(3, n, row * n + i + 1)
-            if row == 1:
-                places = shown[i][-a.positions :]  # after those of a level above, if there is one
-                plane.imshow(hue[places].reshape(*a.grid, 3), interpolation="nearest")
-            else:
-                image = shown[i].reshape(a.image_shape).clip(0.0, 1.0)
-                plane.imshow(image, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+            plane = figure.add_subplot(len(rows), n, row * n + i + 1)
+            plane.imshow(pictures[i], cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
             plane.set_xticks([])
             plane.set_yticks([])
+            if i == 0:
+                plane.set_ylabel(name, fontsize=8)
     figure.suptitle(
         f"images, their {a.M} codes (a colour is an entry), and what these decode to",
         fontsize=10, color=INK,
