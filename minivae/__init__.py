@@ -27,8 +27,19 @@ from minivae.distributions import (  # noqa: E402
     Gaussian,
 )
 from minivae.evaluation import Estimate, estimate_likelihood  # noqa: E402
-from minivae.models import VAE, Architecture, Autoencoder, smoothed_mean  # noqa: E402
-from minivae.optimizers import SGD, Adam  # noqa: E402
+from minivae.models import (  # noqa: E402
+    IWAE,
+    MADE,
+    VAE,
+    VQVAE,
+    Architecture,
+    Autoencoder,
+    ConditionalVAE,
+    DenoisingAutoencoder,
+    TwoLevelVQVAE,
+    smoothed_mean,
+)
+from minivae.optimizers import SGD, Adam, AdamW, clip_by_global_norm  # noqa: E402
 from minivae.training import train  # noqa: E402
 
 if TYPE_CHECKING:
@@ -47,19 +58,27 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD",
-    "VAE",
     "Adam",
+    "AdamW",
     "Architecture",
     "Autoencoder",
     "Bernoulli",
     "Categorical",
+    "ConditionalVAE",
     "ContinuousBernoulli",
+    "DenoisingAutoencoder",
     "Estimate",
     "Gaussian",
+    "IWAE",
+    "MADE",
+    "SGD",
+    "TwoLevelVQVAE",
+    "VAE",
     "VAEEstimator",
+    "VQVAE",
     "binarise",
     "binarise_splits",
+    "clip_by_global_norm",
     "estimate_likelihood",
     "load_digits",
     "load_glyphs",

@@ -356,7 +356,7 @@ def test_a_resumed_run_is_equal_to_the_bit(folder: Path) -> None:
 
 COMMANDS = [
     "reconstruct", "interpolate", "traverse", "encode --out codes.npy", "usage",
-    "holes", "gap", "probe", "factors", "diagnose", "report", "prior",
+    "holes", "gap", "probe", "factors", "diagnose", "report",
 ]  # fmt: skip
 
 
@@ -372,7 +372,7 @@ def test_what_a_command_cannot_do_it_says_in_one_line(
     assert "see minivae evaluate, sample and export" in message
 
 
-def test_its_weights_are_exported_and_not_pruned(
+def test_its_weights_are_exported_and_not_pruned_and_have_no_codes(
     half: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "w.npz"
@@ -380,6 +380,7 @@ def test_its_weights_are_exported_and_not_pruned(
     told = json.loads(json.loads(str(np.load(path)["metadata"]))["architecture"])
     assert told["condition"] == "quadrants-2"
     assert "it is told a condition" in refused(capsys, "prune", half, "--out", tmp_path / "p")
+    assert "a prior over codes needs a vq or vq2, got cvae" in refused(capsys, "prior", half)
 
 
 @pytest.mark.parametrize("words, message", [

@@ -39,9 +39,6 @@ from minivae.parameters import Layer
 ORDERS, DEGREES = 31, 32
 """Purposes, in the key (seed, mask, purpose), of the generators of orders and of degrees."""
 
-COLDEST = 1e-30
-"""Draws at a temperature below are the most probable values already, and the logits overflow."""
-
 ROWS = 1_000
 """Examples that go through the network at a time: what bounds the memory."""
 
@@ -257,7 +254,6 @@ class MADE(Model):
         Shapes  u (n, M) ~ U[0, 1), z (n, K) the conditions of a network that has some; x (n, M).
         """
         xp, width = namespace(u), self.architecture.width
-        temperature = max(temperature, COLDEST)
         x = xp.zeros_like(u) if width == 1 else one_hot(xp.zeros_like(u), width) * 0.0
         v = x if z is None else beside(x, z)
         for d in order:

@@ -171,7 +171,7 @@ def _elbo(change: Any) -> Plant:
 
 def bias_of_a_dark_pixel() -> Plant:
     """The logit of a pixel that is nearly always black."""
-    return after(networks, "_logit", lambda v, mean: _where(mean < 0.01, v))
+    return after(networks, "logit", lambda v, mean: _where(mean < 0.01, v))
 
 
 def first_step_of_a_warm_up() -> Plant:

@@ -155,12 +155,12 @@ def return_in_the_loop() -> Plant:
 
 def blank_bias() -> Plant:
     """The decoder's bias starts at 0, not at the data's logit."""
-    return replaced(networks, "_logit", lambda mean: 0.0 * mean)
+    return replaced(networks, "logit", lambda mean: 0.0 * mean)
 
 
 def bias_is_the_mean() -> Plant:
     """The mean itself where its logit belongs."""
-    return replaced(networks, "_logit", lambda mean: mean)
+    return replaced(networks, "logit", lambda mean: mean)
 
 
 def small_weights() -> Plant:
