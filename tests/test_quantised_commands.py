@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from minivae.cli.quantised import load_prior, save_prior, training_codes, traini
 from minivae.evaluation.quantised import code_lengths, codes_of
 from minivae.models import (
     MADE,
+    MODELS,
     VQVAE,
     IndependentPrior,
     QuantisedArchitecture,
@@ -145,7 +147,10 @@ def test_a_damaged_or_a_foreign_prior(
         path.unlink()
         capsys.readouterr()
         assert main(["evaluate", str(run)]) == 0
-        assert "independent positions; a better one: minivae prior" in capsys.readouterr().out
+        known = "prior: independent positions; a better one: minivae prior"
+        assert known in capsys.readouterr().out
+        assert main(["sample", str(run), "--n", "2", "--out", str(tmp_path / "s.png")]) == 0
+        assert known in capsys.readouterr().out
     finally:
         path.write_bytes(content)
 
@@ -210,3 +215,12 @@ def test_a_prior_learns_the_codes_of_several_drawings(
     words = f"prior {folder} --force --epochs 1 --hidden 4 --draws"
     assert main([*words.split(), "2"]) == 0
     assert "1,297 images of 4 codes, 2 drawings of each;" in capsys.readouterr().out
+
+
+def test_the_help_says_what_each_model_is(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    about = text.partition(" --model {")[2].partition("} ")[2].partition("; default: vae")[0]
+    said = re.findall(r"\w+", " ".join(part.split(",")[0] for part in about.split(";")))
+    assert set(MODELS) <= set(said), about

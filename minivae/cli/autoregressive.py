@@ -34,7 +34,8 @@ DRAWS = 24
 def add_arguments(add: Callable[..., None]) -> None:
     """The options of --model made."""
     add("--order", choices=["raster", "random"],
-        help="in which a made predicts the pixels; default: raster")  # fmt: skip
+        help="in which a made predicts the pixels: raster is row after row; "
+        "default: raster")  # fmt: skip
     add("--degrees", choices=["even", "drawn"],
         help="how many pixels each hidden unit of a made may see; default: even")  # fmt: skip
     add("--direct", action="store_true", default=None,

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from minivae.arrays import generator, to_numpy
-from minivae.cli import _common, _examples
+from minivae.cli import _common
 from minivae.datasets import Parted, PartedSplit, joined
-from minivae.distributions import Bernoulli
-from minivae.evaluation import Estimate, completed, independent_pixels
+from minivae.evaluation import completed
 from minivae.models import ConditionalVAE
 
 IMAGES, DRAWS = 8, 10
@@ -23,15 +22,10 @@ ROWS = 100
 """Rows and columns that a picture can show."""
 
 
-def baseline(model: ConditionalVAE, config: dict[str, Any], data: Parted) -> None:
-    """What `minivae evaluate` says beside the NLL: pixels that look at nothing that is given."""
+def explain(data: Parted) -> None:
+    """What `minivae evaluate` says of its numbers: which pixels they are of."""
     C, D = int(data.known.sum()), len(data.known)
     print(f"  all numbers are of the {D - C} pixels that are not given, of {D}")
-    if model.likelihood is Bernoulli and config["data"]["binarisation"] != "none":
-        x, _ = _examples.training_examples(data, config, _examples.MOST)
-        nll = -independent_pixels(x).log_prob(data.test.x)
-        print(f"  independent pixels of the same, whatever is given: NLL {Estimate.of(nll)} nats "
-              "per image")  # fmt: skip
 
 
 def sample(args: argparse.Namespace, model: ConditionalVAE, data: Parted, path: Path) -> None:

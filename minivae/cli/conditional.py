@@ -102,10 +102,10 @@ def evaluate(
 def extras(model: ConditionalVAE, config: dict[str, Any], dataset: Dataset) -> None:
     """What else `minivae evaluate` says where the condition is a class: a baseline, and leakage.
 
-    Of images that are given in part, a baseline.
+    Of images that are given in part, which pixels the numbers are of.
     """
     if isinstance(dataset, Parted):
-        completion.baseline(model, config, dataset)
+        completion.explain(dataset)
         return
     known = told(model, dataset)
     if known.label is None:

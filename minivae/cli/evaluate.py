@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         print("  one image: no standard error")
     if isinstance(model, ConditionalVAE):
         result = conditional.evaluate(args, model, config, dataset, rng)
-        _table(result, D, model.likelihood is Bernoulli, "log p(x|y)")
+        _table(result, D, model.likelihood is Bernoulli, "|y")
         conditional.extras(model, config, dataset)
     elif isinstance(model, VQVAE):
         quantised.evaluate(model, Path(args.run), dataset, config)
@@ -72,18 +72,22 @@ def run(args: argparse.Namespace) -> None:
     else:
         with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
             result = estimate_likelihood(model, x, rng, args.samples, bar.update)
-        _table(result, D, model.likelihood is Bernoulli, "log p(x)")
+        _table(result, D, model.likelihood is Bernoulli, "")
         if model.likelihood is Gaussian:
             _variance(model, dataset, config, rng)
     _baseline(model, dataset, config)
     _warn(model, config, x)
 
 
-def _table(result: Likelihood, D: int, probability: bool, what: str) -> None:
-    """The four numbers; bits per dimension only where p(x) is a probability, not a density."""
+def _table(result: Likelihood, D: int, probability: bool, given: str) -> None:
+    """The four numbers; bits per dimension only where p(x) is a probability, not a density.
+
+    given  what stands behind x: "|y" or nothing.
+    """
+    what, inside = f"log p(x{given})", f"log p(x|z{given.replace('|', ',')})"
     for name, values, is_what in (
         ("ELBO", result.elbo, f"a lower bound on {what}"),
-        ("reconstruction", result.reconstruction, "of the ELBO: log p(x|z), z from the encoder"),
+        ("reconstruction", result.reconstruction, f"of the ELBO: {inside}, z from the encoder"),
         ("KL", result.kl, "of the ELBO, in closed form"),
         ("NLL", result.nll, f"estimates -{what}, in the mean from above"),
     ):

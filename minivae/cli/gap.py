@@ -14,7 +14,7 @@ from minivae.datasets import Dataset
 from minivae.evaluation import Anatomy, Annealing, Estimate, Gaps, Refining, anatomy
 from minivae.models import VAE
 
-HELP = "what the bound loses: to the encoder, and to its family"
+HELP = "what the bound loses: to the encoder, and to q being a Gaussian"
 DESCRIPTION = """\
 Take the gap between log p(x) and the ELBO apart, on test images, in nats:
 

@@ -38,8 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) 
     add("--data", default="digits", metavar="DATA",
         help=f"{', '.join(datasets.LOADERS)}, or the path of a file or a folder of images; "
         "default: digits")  # fmt: skip
-    add("--model", choices=list(MODELS), default="vae", help="default: vae")
-    add("--hidden", type=int, nargs="*", metavar="N", help=_either("hidden"))
+    add("--model", choices=list(MODELS), default="vae",
+        help="vae; ae, an autoencoder, no distribution of codes; dae, one that repairs damaged "
+        "images; iwae, a vae with several codes in its bound; cvae, a vae that is told a label or "
+        "more; made, no codes, one pixel after the other; vq and vq2, codes from a list, on one "
+        "level or two; default: vae")  # fmt: skip
+    add("--hidden", type=int, nargs="*", metavar="N",
+        help=f"widths of the hidden layers; {_either('hidden')}")  # fmt: skip
     add("--latent", type=int, metavar="K", help=f"number of latents; {_either('latent')}")
     add("--activation", choices=list(ACTIVATIONS), default="relu", help="default: relu")
     add("--likelihood", choices=list(LIKELIHOODS), default="bernoulli",
@@ -50,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) 
         "of the decoder; default: shared")  # fmt: skip
     add("--sigma", type=float, metavar="S",
         help="its standard deviation, fixed or at the start; default: 0.2")  # fmt: skip
-    add("--kl-weight", type=float, metavar="W", help="beta; default: 1, the ELBO")
+    add("--kl-weight", type=float, metavar="W",
+        help="beta, the factor of the KL in the loss; default: 1, the ELBO")  # fmt: skip
     add("--kl-schedule", default="constant", metavar="SPEC",
         help="a factor of the KL weight: constant, linear:epochs=20 or cyclical:cycles=4,ramp=0.5; "
         "default: constant")  # fmt: skip
@@ -60,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser, without: Sequence[str] = ()) 
         help="nats of KL of all latents together that cost nothing; default: 0")  # fmt: skip
     add("--samples", type=int, metavar="S",
         help="codes drawn for each example and step; default: 1, for iwae 5")  # fmt: skip
-    add("--damage", choices=DAMAGES, help="of what a dae sees; default: mask")
+    add("--damage", choices=DAMAGES,
+        help="of what a dae sees: pixels set to 0, pixels set to 0 or 1, or noise added to all; "
+        "default: mask")  # fmt: skip
     add("--damage-level", type=float, metavar="L",
         help="share of damaged pixels, or sigma of the noise; default: 0.25")  # fmt: skip
     autoregressive.add_arguments(add)

@@ -36,7 +36,8 @@ PRIOR = "prior.npz"
 def add_arguments(add: Callable[..., None]) -> None:
     """The options of `minivae train` that belong to a VQ-VAE."""
     add("--codes", type=int, metavar="N", dest="n_codes",
-        help="of vq: entries of the codebook; default: 128, for digits 8")  # fmt: skip
+        help="of vq: entries of the codebook, the list of vectors that codes choose from; "
+        "default: 128, for digits 8")  # fmt: skip
     add("--code-size", type=int, metavar="C",
         help="of vq: numbers of an entry; default: 16, digits 8")  # fmt: skip
     add("--patch", type=int, metavar="P",
@@ -47,13 +48,19 @@ def add_arguments(add: Callable[..., None]) -> None:
         help="of vq2: a code of the upper level stands for T x T patches; default: the smallest "
         "number above 1 that divides their grid")  # fmt: skip
     add("--commitment", type=float, metavar="W",
-        help="of vq: weight of what pulls codes to their entries; default: 0.25")  # fmt: skip
-    add("--codebook", choices=CODEBOOKS, help="of vq: how entries learn; default: ema")
-    add("--decay", type=float, metavar="D", help="of vq: of the moving averages; default: 0.99")
+        help="of vq: weight of what pulls the encoder's vectors to their entries; "
+        "default: 0.25")  # fmt: skip
+    add("--codebook", choices=CODEBOOKS,
+        help="of vq: how entries learn: ema, as moving averages of what chose them, or gradient, "
+        "by the optimiser; default: ema")  # fmt: skip
+    add("--decay", type=float, metavar="D",
+        help="of vq: what a moving average keeps of itself at a batch; default: 0.99")  # fmt: skip
     add("--smoothing", type=float, metavar="A",
-        help="of vq: Laplace's, of the shares of the entries; default: 0.00001")  # fmt: skip
+        help="of vq: a share of all choices spread evenly, so that nothing is divided by 0; "
+        "default: 0.00001")  # fmt: skip
     add("--restart", type=float, metavar="R",
-        help="of vq: entries below this part of an equal share start again after an epoch; "
+        help="of vq: entries chosen less often than this part of an equal share start again after "
+        "an epoch; "
         "default: 0.05")  # fmt: skip
 
 
@@ -197,8 +204,9 @@ def _line(name: str, values: np.ndarray, unit: str) -> None:
 
 
 def sample(model: VQVAE, args: argparse.Namespace, dataset: Dataset, config: dict[str, Any]) -> Any:
-    """The images (n, D), as distributions, of codes drawn from the prior; and what it is called."""
+    """What the decoder sees of n codes drawn from the prior; and what the prior is called."""
     prior, name = prior_of(model, Path(args.run), dataset, config)
+    print(f"prior: {name}")
     device = model.device if isinstance(prior, MADE) else "cpu"
     rng = generator(device, args.seed, 0, _common.SAMPLES)
     codes = to_numpy(prior.sample(args.n, rng, args.temperature))

@@ -13,7 +13,7 @@ from minivae.datasets import Dataset
 from minivae.models import MADE, VAE, VQVAE, ConditionalVAE
 from minivae.models.base import Model
 
-HELP = "images from the prior: decoded draws of N(0, 1)"
+HELP = "new images: codes drawn from the prior, decoded"
 DESCRIPTION = """\
 Draw codes z from the prior N(0, 1), decode them, and show the images.
 
@@ -26,9 +26,11 @@ N(0, 1) may fall where no code is. Its codes are drawn from the Gaussian with
 the mean and the covariance of the codes of its training images, and the title
 says so.
 
+A VQ-VAE's codes are drawn from the prior that `minivae prior` has trained; until
+then each position alone, as often as in the training images.
+
 A MADE has no codes: its pixels are drawn one after the other, each given those
-before it, which takes as many passes as there are pixels. --temperature
-divides the logits.
+before it, which takes as many passes as there are pixels.
 
 A conditional VAE draws what --label asks for; without it, rows of one style in
 all classes: the same noise in each column, under another label. One that is
@@ -41,6 +43,8 @@ EXAMPLES = """examples:
       other codes, nearer to the middle of the prior: cleaner images, and more alike
   minivae sample runs/digits-cvae-1 --label 7
       96 sevens; without --label the same styles in all ten classes
+  minivae sample runs/digits-vq-1 --temperature 0.7
+      after `minivae prior runs/digits-vq-1`
   minivae sample runs/digits-vae-1 --draw --n 10000 --out samples.npy
       an array (10000, 64) of drawn pixels, for statistics
 """
@@ -59,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: the same styles in all classes")  # fmt: skip
     add("--columns", type=int, default=12, metavar="N", help="images in a row; default: 12")
     add("--temperature", type=float, default=1.0, metavar="T",
-        help="standard deviation of the codes, in place of the prior's 1; default: 1")  # fmt: skip
+        help="standard deviation of the codes, in place of the prior's 1; of a vq or a made, what "
+        "its logits are divided by: below 1 it prefers what it is sure of; default: 1")  # fmt: skip
     add("--draw", action="store_true", help="draw the pixels from p(x|z), not only the codes")
     _common.add_seed(parser, "the codes and the pixels")
     _common.add_device(parser)

@@ -59,7 +59,7 @@ def codes(images: np.ndarray, codes: np.ndarray, model: VQVAE) -> Figure:
     levels = {"codes": (codes[:, -a.positions :], a.grid)}
     if isinstance(a, TwoLevelArchitecture):
         upper = codes[:, : a.n_top], grid(a.grid, a.top)
-        levels = {"upper codes": upper, "lower codes": levels["codes"]}
+        levels = {"upper": upper, "lower": levels["codes"]}
     rows: dict[str, np.ndarray] = {"image": images.reshape(n, *a.image_shape).clip(0.0, 1.0)}
     rows |= {name: hue[of].reshape(n, *shape, 3) for name, (of, shape) in levels.items()}
     rows["decoded"] = decoded.reshape(n, *a.image_shape).clip(0.0, 1.0)
