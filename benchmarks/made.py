@@ -30,9 +30,8 @@ from minivae import runs
 from minivae.arrays import to_numpy
 from minivae.cli import main as minivae
 from minivae.datasets import binarise
-from minivae.evaluation import Estimate
-from minivae.models import MADE, smoothed_mean
-from minivae.numerics import logsumexp
+from minivae.evaluation import Estimate, fit_bernoulli_mixture, independent_pixels
+from minivae.models import MADE
 
 MNIST = {
     "random": ["--order", "random"],
@@ -87,38 +86,16 @@ def measured(folder: Path, words: list[str]) -> dict[str, Any]:
     }
 
 
-def mixture(x: np.ndarray, n: int, steps: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (n,) and means (n, D) of a mixture of Bernoullis for binary x (N, D), by EM.
-
-    One white and one black image more in each component keep every mean inside (0, 1).
-    """
-    rng = np.random.default_rng(seed)
-    means = 0.25 + 0.5 * x[rng.choice(len(x), n, replace=False)]
-    weights = np.full(n, 1.0 / n)
-    for _ in range(steps):
-        joint = log_joint(x, weights, means)
-        share = np.exp(joint - logsumexp(joint, axis=1)[:, None])  # p(component | x)
-        count = share.sum(axis=0)
-        weights, means = (count + 1.0) / (len(x) + n), (share.T @ x + 1.0) / (count + 2.0)[:, None]
-    return weights, means
-
-
-def log_joint(x: np.ndarray, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """log p(x, component), (N, n)."""
-    return np.log(weights) + x @ np.log(means).T + (1.0 - x) @ np.log1p(-means).T
-
-
 def digits(folder: Path) -> dict[str, Any]:
     """A MADE of digits, and what simple models of the same images have."""
     result = measured(folder, DIGITS)
     data = runs.load_data(runs.load_run(folder)[1])
     drawn = [binarise(data.train.x, "new", np.random.default_rng(i)) for i in range(10)]
     x, test = np.concatenate(drawn).astype(np.float64), data.test.x.astype(np.float64)
-    one = log_joint(test, np.ones(1), smoothed_mean(data.train.x)[None])
-    result["independent_pixels"] = -float(one.mean())
+    result["independent_pixels"] = -float(independent_pixels(data.train.x).log_prob(test).mean())
+    fits = {n: fit_bernoulli_mixture(x, n, np.random.default_rng(0)) for n in COMPONENTS}
     result["mixtures"] = {
-        str(n): -float(logsumexp(log_joint(test, *mixture(x, n)), axis=1).mean())
-        for n in COMPONENTS
+        str(n): -float(fit.mixture.log_prob(test).mean()) for n, fit in fits.items()
     }
     return result
 
