@@ -230,12 +230,12 @@ def test_it_is_evaluated_beside_pixels_that_look_at_nothing(
     rng = generator("cpu", 0, 0, EVALUATION)
     want = conditional_likelihood(model, x, grey.test.x[:, known], rng, 7)
     assert f"NLL {want.nll.mean():21.2f}" in out and f"ELBO {want.elbo.mean():20.2f}" in out
-    train = grey.with_validation(250).train.x
-    p = (train[:, ~known].astype(np.float64).sum(axis=0) + 1.0) / (len(train) + 2.0)
+    train = grey.with_validation(250).train.x[:, ~known].astype(np.float64)
+    p = (train.sum(axis=0) + 1.0) / (len(train) + 2.0)
     alone = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum(axis=1)
     error = alone.std(ddof=1) / np.sqrt(len(alone))
-    wanted = f"beside it: independent pixels, NLL {alone.mean():.2f} +- {error:.2f} nats"
-    assert wanted in out and out.count("independent pixels") == 1
+    assert f"whatever is given, NLL {alone.mean():.2f} +- {error:.2f} nats" in out
+    assert out.count("independent pixels") == 1, "one baseline, and one figure for it"
     assert "log p(x|z,y), z from the encoder" in out
 
 

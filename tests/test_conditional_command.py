@@ -212,3 +212,11 @@ def test_nothing_is_drawn_without_images(
     assert said(capsys, "sample", out, "--label", "1.0", "--out", tmp_path / "a.npy")[0] in (0, 2)
     assert "no images to show" in refused(capsys, "sample", out)
     assert session.PIXELS["none"] == ""
+
+
+def test_a_condition_without_a_name_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder / "nothing"
+    refused(capsys, *SHORT.split(), "--epochs", 1, "--condition", "", "--out", out)
+    assert not out.exists()

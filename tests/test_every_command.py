@@ -413,3 +413,24 @@ def test_codes_of_images_that_are_read_in_parts(folder: Path) -> None:
         whole = codes_of(model, quantised.training_images(dataset, config))
         parts = replace(dataset, train=Split(Streamed(dataset.train.x), dataset.train.y))
         assert np.array_equal(quantised.training_codes(model, parts, config), whole)
+
+
+@pytest.mark.filterwarnings("ignore:grey pixels under a Bernoulli")
+@pytest.mark.parametrize("name", ["vae", "made", "cvae"])
+def test_bits_are_of_black_and_white_however_it_came_about(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 2, (60, 6, 6)), rng.integers(0, 2, 60)
+    np.savez(tmp_path / "drawn.npz", x=x.astype(np.float32), y=y)
+    np.savez(tmp_path / "grey.npz", x=(0.9 * x).astype(np.float32), y=y)
+    for data in ("drawn", "grey"):
+        run, words = tmp_path / f"{data}-{name}", f"{TINY} --binarisation none --model {name}"
+        words = f"train {words} --data {tmp_path / data}.npz --out {run}"
+        assert main(words.split()) == 0
+        out = said(capsys, f"evaluate {run}" + (" --samples 2" if name != "made" else ""))[1]
+        drawn = data == "drawn"
+        assert ("bits per dimension" in out) == drawn
+        assert ("independent pixels" in out) == drawn
+        assert ("no likelihood" in out) != drawn
+        assert (", black and white" in out) == drawn and (", grey" in out) != drawn

@@ -375,3 +375,15 @@ def test_rows_of_other_k_stay_in_the_table(bench: ModuleType, tmp_path: Path) ->
     assert bench.beside_others(file, [row(1, 3.0), row(50, 4.0)]) == [
         row(1, 3.0), row(5, 1.0), row(50, 4.0)
     ]  # fmt: skip
+
+
+def test_the_minutes_of_the_text_are_those_of_the_results() -> None:
+    folder = Path(__file__).resolve().parents[1] / "benchmarks"
+    rows = [
+        row
+        for name in ("iwae_table.json", "iwae_table-late.json")
+        for row in json.loads((folder / "results" / name).read_text())
+    ]
+    minutes = [round(row["seconds"] / 60.0) for row in rows]
+    wanted = f"trained in {min(minutes)} to {max(minutes)} minutes each"
+    assert wanted in (folder / "README.md").read_text(encoding="utf-8")

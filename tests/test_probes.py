@@ -52,6 +52,10 @@ def test_accuracy_has_the_error_of_a_binomial_share() -> None:
     assert abs(shares.std() / a.standard_error - 1) < 0.05
 
 
+def test_one_example_has_no_error() -> None:
+    assert str(Accuracy(1, 1)) == "100.0 %" and str(Accuracy(1, 2)) == "50.0 +- 35.4 %"
+
+
 # ---- the linear probe ----
 
 

@@ -224,3 +224,53 @@ def test_the_help_says_what_each_model_is(capsys: pytest.CaptureFixture) -> None
     about = text.partition(" --model {")[2].partition("} ")[2].partition("; default: vae")[0]
     said = re.findall(r"\w+", " ".join(part.split(",")[0] for part in about.split(";")))
     assert set(MODELS) <= set(said), about
+
+
+def test_the_error_of_a_prior_counts_images_and_not_their_drawings(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "all"
+    words = [*TRAIN.split(), "--validation", "0", "--no-pictures", "--out", str(folder)]
+    assert main(words) == 0
+    capsys.readouterr()
+    words = f"prior {folder} --epochs 1 --hidden 4 --draws"
+    assert main([*words.split(), "4"]) == 0
+    out = capsys.readouterr().out
+    model, config = runs.load_run(folder)
+    assert isinstance(model, VQVAE)
+    codes = training_codes(model, runs.load_data(config), config, 4)
+    n = len(codes) // 4
+    prior = load_prior(folder, model)
+    assert prior is not None
+    for name, p in (("MADE", prior), ("independent positions", IndependentPrior(codes, 6))):
+        nll = -np.asarray(p.log_prob(codes), np.float64)
+        each = np.array([nll[i::n].mean() for i in range(n)])  # of each image, its four drawings
+        error = each.std(ddof=1) / math.sqrt(n)
+        assert f"  {name:22} {nll.mean():9.2f} +- {error:.2f} nats per image" in out
+        naive = nll.std(ddof=1) / math.sqrt(len(nll))
+        assert f"{error:.2f}" > f"{naive:.2f}", "the test would not tell them apart"
+
+
+def test_drawings_belong_to_images_that_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "once"
+    words = [*TRAIN.split(), "--no-pictures", "--binarisation", "fixed", "--out", str(folder)]
+    assert main(words) == 0
+    one_line(capsys, f"prior {folder} --draws 3", "--draws belongs to", "are always the same")
+    assert not (folder / "prior.npz").exists()
+
+
+@pytest.mark.filterwarnings("ignore:grey pixels under a Bernoulli")
+def test_what_a_bernoulli_says_of_grey_is_called_no_bound(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "grey"
+    words = [*TRAIN.split(), "--no-pictures", "--binarisation", "none", "--out", str(folder)]
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(folder)]) == 0
+    out = capsys.readouterr().out
+    for word in ("bound", "honest", "never below", "bits per image"):
+        assert word not in out, word
+    assert "nats per image: rate - reconstruction\n" in out and "no likelihood" in out

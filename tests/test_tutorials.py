@@ -50,3 +50,17 @@ def test_no_figure_is_left_behind() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in TUTORIALS)
     figures = (FOLDER / "figures").glob("*.svg")
     assert not [figure.name for figure in figures if f"figures/{figure.name}" not in text]
+
+
+def test_as_many_test_images_of_a_class_as_tutorial_12_says() -> None:
+    from minivae import load_digits
+
+    text = (FOLDER / "12-conditional-vae.md").read_text(encoding="utf-8")
+    assert "some twenty-five test images each" in text
+    assert len(load_digits().test) == 25 * 10
+
+
+def test_tutorial_13_keeps_its_test_images_for_the_test() -> None:
+    text = (FOLDER / "13-vq-vae.md").read_text(encoding="utf-8")
+    calls = re.findall(r"\btrain\([^)]*", text)
+    assert len(calls) >= 4 and not [call for call in calls if "test" in call]

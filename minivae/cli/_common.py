@@ -98,6 +98,11 @@ def load_data(model: Model, config: dict[str, Any], run: str) -> Dataset:
     return dataset
 
 
+def black_and_white(x: np.ndarray) -> bool:
+    """Whether all pixels are 0 or 1: what a Bernoulli says of them is then a probability."""
+    return bool(((x == 0.0) | (x == 1.0)).all())
+
+
 def is_image(dataset: Dataset) -> bool:
     """Whether the examples are images, and not rows of a table."""
     return min(dataset.image_shape) > 1

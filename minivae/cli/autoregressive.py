@@ -86,8 +86,11 @@ def draws(model: MADE, n: int, rng: Any, temperature: float = 1.0) -> np.ndarray
         return to_numpy(model.sample(n, rng, temperature, bar.update))
 
 
-def evaluate(model: MADE, x: np.ndarray) -> None:
-    """Print -log p(x) of images x (N, D), which is known exactly."""
+def evaluate(model: MADE, x: np.ndarray, counted: bool) -> None:
+    """Print -log p(x) of images x (N, D), which is known exactly.
+
+    In bits, too, if x is ``counted``, 0 and 1: what is said of grey is no length of a code.
+    """
     found = []
     with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
         for start in range(0, len(x), 500):
@@ -97,8 +100,8 @@ def evaluate(model: MADE, x: np.ndarray) -> None:
     nll = Estimate.of(-np.concatenate(found))
     bits = nll.mean / (x.shape[1] * math.log(2.0))
     error = f" +- {nll.standard_error:.2f}" if len(x) > 1 else ""
-    print(f"  {'NLL':14}  {nll.mean:9.2f}{error} nats per image ({bits:.4f} bits per dimension): "
-          "-log p(x)")  # fmt: skip
+    per_dim = f" ({bits:.4f} bits per dimension)" if counted else ""
+    print(f"  {'NLL':14}  {nll.mean:9.2f}{error} nats per image{per_dim}: -log p(x)")
     print("  exact: no bound, and no samples")
     if model.architecture.n_masks > 1:
         print(f"  the mean of p(x) over {model.architecture.n_masks} masks")

@@ -22,8 +22,8 @@ ROWS = 100
 """Rows and columns that a picture can show."""
 
 
-def explain(data: Parted) -> None:
-    """What `minivae evaluate` says of its numbers: which pixels they are of."""
+def pixels_counted(data: Parted) -> None:
+    """What `minivae evaluate` says of its numbers: of which pixels they are."""
     C, D = int(data.known.sum()), len(data.known)
     print(f"  all numbers are of the {D - C} pixels that are not given, of {D}")
 

@@ -43,7 +43,8 @@ def complete(args: argparse.Namespace) -> None:
     defaults = {"condition": "label", "prior": "standard"}
     for name, default in defaults.items():
         if MODELS[args.model] is ConditionalVAE:
-            setattr(args, name, getattr(args, name) or default)
+            if getattr(args, name) is None:
+                setattr(args, name, default)
         elif getattr(args, name) is not None:
             raise ValueError(f"--{name} belongs to --model cvae, got --model {args.model}")
 
@@ -102,10 +103,10 @@ def evaluate(
 def extras(model: ConditionalVAE, config: dict[str, Any], dataset: Dataset) -> None:
     """What else `minivae evaluate` says where the condition is a class: a baseline, and leakage.
 
-    Of images that are given in part, which pixels the numbers are of.
+    Of images that are given in part, how many pixels the numbers are of.
     """
     if isinstance(dataset, Parted):
-        completion.explain(dataset)
+        completion.pixels_counted(dataset)
         return
     known = told(model, dataset)
     if known.label is None:
@@ -114,7 +115,7 @@ def extras(model: ConditionalVAE, config: dict[str, Any], dataset: Dataset) -> N
     label = known.attributes[0].name
     if label != "label":
         return
-    if model.likelihood is Bernoulli and config["data"]["binarisation"] != "none":
+    if model.likelihood is Bernoulli and _common.black_and_white(dataset.test.x):
         grey = np.asarray(dataset.train.x[:])  # all of it: no class is missed, and none is drawn
         nll = class_pixels(grey, dataset.train.y, dataset.test.x, dataset.test.y)
         print(f"  independent pixels of each class: NLL {Estimate.of(nll)} nats per image, exact")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from minivae.arrays import Array, generator, standard_normal, to_numpy
 from minivae.cli import _common, autoregressive, conditional, quantised
-from minivae.datasets import Dataset, binarise
+from minivae.datasets import Dataset, Parted, binarise
 from minivae.distributions import Bernoulli, Gaussian
 from minivae.evaluation import Estimate, Likelihood, estimate_likelihood, independent_pixels
 from minivae.models import MADE, VAE, VQVAE, ConditionalVAE
@@ -56,31 +56,34 @@ def run(args: argparse.Namespace) -> None:
     x = dataset.test.x
     rng = generator(args.device, args.seed, 0, EVALUATION)
     D = model.architecture.n_features
-    print(f"{args.run}: {len(x):,} test images of {dataset.name}, {_what(config)}")
+    print(f"{args.run}: {len(x):,} test images of {dataset.name}, {_what(config, x)}")
     if len(x) < 2:
         print("  one image: no standard error")
+    counted = model.likelihood is Bernoulli and _common.black_and_white(x)
     if isinstance(model, ConditionalVAE):
         result = conditional.evaluate(args, model, config, dataset, rng)
-        _table(result, D, model.likelihood is Bernoulli, "|y")
+        _table(result, D, counted, "|y")
         conditional.extras(model, config, dataset)
     elif isinstance(model, VQVAE):
-        quantised.evaluate(model, Path(args.run), dataset, config)
+        quantised.evaluate(model, Path(args.run), dataset, config, counted)
     elif isinstance(model, MADE):
-        autoregressive.evaluate(model, x)
+        autoregressive.evaluate(model, x, counted)
     elif not isinstance(model, VAE):
         _autoencoder(model, config, x, rng)
     else:
         with tqdm(total=len(x), unit="ex", disable=None, leave=False) as bar:
             result = estimate_likelihood(model, x, rng, args.samples, bar.update)
-        _table(result, D, model.likelihood is Bernoulli, "")
+        _table(result, D, counted, "")
         if model.likelihood is Gaussian:
             _variance(model, dataset, config, rng)
-    _baseline(model, dataset, config)
-    _warn(model, config, x)
+    if counted:
+        _baseline(dataset)
+    _warn(model, x)
 
 
 def _table(result: Likelihood, D: int, probability: bool, given: str) -> None:
-    """The four numbers; bits per dimension only where p(x) is a probability, not a density.
+    """The four numbers; bits per dimension only where p(x) is a probability: of black and white,
+    neither a density nor what a Bernoulli says of grey.
 
     given  what stands behind x: "|y" or nothing.
     """
@@ -128,14 +131,13 @@ def _at_codes(
     return np.concatenate(found)
 
 
-def _baseline(model: Model, dataset: Dataset, config: dict[str, Any]) -> None:
+def _baseline(dataset: Dataset) -> None:
     """Independent pixels, where x is black and white: what a code or an order has to beat."""
-    if model.likelihood is not Bernoulli or config["data"]["binarisation"] == "none":
-        return
     nll = -independent_pixels(dataset.train.x).log_prob(dataset.test.x)
     e = Estimate.of(nll)
     shown = f"{e}" if len(nll) > 1 else f"{e.mean:.2f}"
-    print(f"  beside it: independent pixels, NLL {shown} nats per image, exact")
+    of_these = " of the rest, whatever is given" if isinstance(dataset, Parted) else ""
+    print(f"  beside it: independent pixels{of_these}, NLL {shown} nats per image, exact")
 
 
 def _variance(model: VAE, dataset: Dataset, config: dict[str, Any], rng: Any) -> None:
@@ -154,9 +156,9 @@ def _variance(model: VAE, dataset: Dataset, config: dict[str, Any], rng: Any) ->
     print(f"  decoder variance {variance:.5f}; training mean squared error under q {error:.5f}")
 
 
-def _warn(model: Model, config: dict[str, Any], x: np.ndarray) -> None:
+def _warn(model: Model, x: np.ndarray) -> None:
     """What these numbers are not."""
-    grey = config["data"]["binarisation"] == "none"
+    grey = not _common.black_and_white(x)
     if model.likelihood is Bernoulli and grey:
         print("  grey pixels under a Bernoulli: these numbers are no likelihood")
     if model.likelihood is not Bernoulli:
@@ -167,11 +169,11 @@ def _warn(model: Model, config: dict[str, Any], x: np.ndarray) -> None:
         print(f"  densities of {values}: comparable with others of the same only")
 
 
-def _what(config: dict[str, Any]) -> str:
+def _what(config: dict[str, Any], x: np.ndarray) -> str:
     drawn = {
         "new": "binarised once",
         "fixed": "binarised once",
         "threshold": "binarised at 1/2",
-        "none": "grey",
+        "none": "black and white" if _common.black_and_white(x) else "grey",
     }
     return drawn[config["data"]["binarisation"]]

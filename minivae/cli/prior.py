@@ -60,6 +60,11 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{path} exists already: --force replaces it")
     dataset = _common.load_data(model, config, args.run)
     n_codes = model.architecture.n_codes
+    if args.draws is not None and config["data"]["binarisation"] != "new":
+        raise ValueError(
+            f"--draws belongs to training images drawn black and white at every use: those of "
+            f"{args.run} are always the same"
+        )
     draws = args.draws or (10 if len(dataset.train) <= 10_000 else 1)
     codes = quantised.training_codes(model, dataset, config, draws)
     held_out = codes_of(model, dataset.valid.x) if len(dataset.valid) else None
@@ -76,8 +81,9 @@ def run(args: argparse.Namespace) -> None:
     each = f", {len(codes) // n} drawings of each" if len(codes) > n else ""
     print(f"{n:,} images of {model.architecture.M} codes{each}; "
           f"-log p of {what} codes, exact:")  # fmt: skip
-    _line("MADE", prior, judged, f", epoch {epoch}")
-    _line("independent positions", IndependentPrior(codes, n_codes), judged)
+    count = n if held_out is None else len(held_out)
+    _line("MADE", prior, judged, count, f", epoch {epoch}")
+    _line("independent positions", IndependentPrior(codes, n_codes), judged, count)
     quantised.save_prior(Path(args.run), model, prior)
 
 
@@ -105,7 +111,13 @@ def _train(
     return int((history.best or history.rows[-1])["epoch"])
 
 
-def _line(name: str, prior: quantised.CodePrior, codes: np.ndarray, more: str = "") -> None:
-    e = Estimate.of(-to_numpy(prior.log_prob(codes)).astype(np.float64))
-    error = f" +- {e.standard_error:.2f}" if len(codes) > 1 else ""
+def _line(name: str, prior: quantised.CodePrior, codes: np.ndarray, n: int, more: str = "") -> None:
+    """A prior's mean -log p of the codes of n images, which may be of several drawings each.
+
+    The drawings of an image are alike, so it is images that the standard error counts: the mean of
+    each first.
+    """
+    nll = -to_numpy(prior.log_prob(codes)).astype(np.float64)
+    e = Estimate.of(nll.reshape(-1, n).mean(axis=0))
+    error = f" +- {e.standard_error:.2f}" if n > 1 else ""
     print(f"  {name:22} {e.mean:9.2f}{error} nats per image{more}")

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     drawable = _common.is_image(dataset)
     if args.out is not None:
         _common.require_images(dataset, "without --out the numbers are printed")
-    _report(model, x, z, drawable, grey=config["data"]["binarisation"] == "none")
+    _report(model, x, z, drawable, grey=not _common.black_and_white(x))
     if not drawable:
         return
     from minivae import plots
@@ -95,4 +95,5 @@ def _report(model: Model, x: np.ndarray, z: np.ndarray, drawable: bool, grey: bo
     if model.likelihood is not Bernoulli:
         print("  the last is the log of a density: it may be positive")
     elif grey:
-        print("  grey pixels under a Bernoulli: the last is no likelihood")
+        what = "grey pixels" if drawable else "numbers between 0 and 1"
+        print(f"  {what} under a Bernoulli: the last is no likelihood")

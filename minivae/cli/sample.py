@@ -26,8 +26,8 @@ N(0, 1) may fall where no code is. Its codes are drawn from the Gaussian with
 the mean and the covariance of the codes of its training images, and the title
 says so.
 
-A VQ-VAE's codes are drawn from the prior that `minivae prior` has trained; until
-then each position alone, as often as in the training images.
+A VQ-VAE's codes are drawn from the prior that `minivae prior` has trained;
+until then each position alone, as often as in the training images.
 
 A MADE has no codes: its pixels are drawn one after the other, each given those
 before it, which takes as many passes as there are pixels.
@@ -40,7 +40,7 @@ EXAMPLES = """examples:
   minivae sample runs/digits-vae-1
       96 images, in runs/digits-vae-1/pictures/sample.png
   minivae sample runs/digits-vae-1 --temperature 0.7 --seed 1
-      other codes, nearer to the middle of the prior: cleaner images, and more alike
+      other codes, nearer to the prior's middle: cleaner images, more alike
   minivae sample runs/digits-cvae-1 --label 7
       96 sevens; without --label the same styles in all ten classes
   minivae sample runs/digits-vq-1 --temperature 0.7

@@ -26,7 +26,7 @@ class Accuracy:
     """How many of n test examples were right.
 
     The standard error is that of a binomial share, sqrt( p (1 - p) / n ): over test sets of this
-    size, the fitted rule being what it is.
+    size, the fitted rule being what it is.  One example says nothing of it, and none is printed.
     """
 
     correct: int
@@ -43,7 +43,8 @@ class Accuracy:
         return math.sqrt(self.mean * (1.0 - self.mean) / self.n)
 
     def __str__(self) -> str:
-        return f"{100.0 * self.mean:.1f} +- {100.0 * self.standard_error:.1f} %"
+        error = f" +- {100.0 * self.standard_error:.1f}" if self.n > 1 else ""
+        return f"{100.0 * self.mean:.1f}{error} %"
 
 
 @dataclass(frozen=True, eq=False)
