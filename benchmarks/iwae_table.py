@@ -350,7 +350,11 @@ def main() -> int:
         for k in options.k:
             folder = options.folder / f"k{k}-seed{options.seed}{'-late' if options.late else ''}"
             folder.mkdir(exist_ok=True)
-            run = train(folder, train_x, k, options.epochs, options.seed, options.late)
+            try:
+                run = train(folder, train_x, k, options.epochs, options.seed, options.late)
+            except ValueError as error:  # the folder has more epochs than are asked for
+                print(f"iwae_table: {error}", file=sys.stderr)
+                return 2
             trained[k] = folder, *run
         for k, (folder, model, rows) in trained.items():
             file = folder / f"evaluation-{options.epochs}-{options.samples}.npz"

@@ -98,7 +98,7 @@ def on_mnist() -> Iterator[tuple[str, str]]:
     """Each figure of the table: whose it is, and how it has to stand there."""
     for late in ("", "-late"):
         for r in figures(f"iwae_table{late}"):
-            nll = f"{r['nll']:.2f} ± {r['nll_subset_error']:.2f}"
+            nll = f"{r['nll']:.2f} ± {r['nll_subset_error'] or r['nll_error']:.2f}"
             yield f"iwae{late} {r['k']}", f"{nll}, −ELBO {r['negative_elbo']:.2f}"
     for name, r in figures("made").items():
         if name != "digits":
