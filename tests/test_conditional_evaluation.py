@@ -50,6 +50,16 @@ def test_importance_sampling_finds_the_truth(likelihood: str, prior: str) -> Non
     assert (np.abs(blind.log_evidence - truth) < 5.0 * blind.standard_error + 1e-6).all()
 
 
+@pytest.mark.parametrize("prior", ["standard", "learned"])
+def test_draws_of_the_prior_do_not_look_at_x(prior: str) -> None:
+    model, x, y, _ = make(np.random.default_rng(7), B=3, prior=prior)
+    found = prior_likelihood(model, x, y, np.random.default_rng(8), 50)
+    p_z = model.prior_of(y)
+    eps = np.random.default_rng(8).standard_normal((50, *p_z.mu.shape))
+    log_px = np.stack([model.decode(p_z.sample(e), y).log_prob(x) for e in eps])
+    assert found.nll == pytest.approx(-np.log(np.exp(log_px).mean(axis=0)), abs=1e-10)
+
+
 def test_log_weights_are_the_ratio_of_the_densities() -> None:
     model, x, y, eps = make(np.random.default_rng(3), B=2, S=1)
     q, p_z = model.encode(x, y), model.prior_of(y)
@@ -84,6 +94,10 @@ def test_leakage_is_read_on_held_out_examples() -> None:
     commonest = np.bincount(labels[:200]).argmax()
     assert nothing.chance == (labels[200:] == commonest).mean()
     assert abs(nothing.accuracy.mean - nothing.chance) < 0.1
+    other = 3 - labels  # another class is the commonest
+    last = np.bincount(other[:200]).argmax()
+    chance = leakage(noise[:200], other[:200], noise[200:], other[200:]).chance
+    assert chance == (other[200:] == last).mean() and chance != (other[200:] == 0).mean()
     seen = leakage(noise[:200], labels[:200], noise[:200], labels[:200])
     assert seen.accuracy.mean > 0.5  # what pure noise "tells" about the examples it was fitted on
     telling = noise.copy()

@@ -215,6 +215,8 @@ def test_a_prior_learns_the_codes_of_several_drawings(
     words = f"prior {folder} --force --epochs 1 --hidden 4 --draws"
     assert main([*words.split(), "2"]) == 0
     assert "1,297 images of 4 codes, 2 drawings of each;" in capsys.readouterr().out
+    assert main(words.removesuffix(" --draws").split()) == 0
+    assert "1,297 images of 4 codes, 10 drawings of each;" in capsys.readouterr().out
 
 
 def test_the_help_says_what_each_model_is(capsys: pytest.CaptureFixture) -> None:
